@@ -1,0 +1,194 @@
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::Claim;
+use super::keeper::{Shared, within};
+use super::state::LeaseEnd;
+use crate::{BoxFault, ErrorKind, Fault, Fence, Moment};
+
+/// A claim that is held and renewed in the background.
+///
+/// Dropping it gives the claim back in the background, at the latest when the
+/// store's ttl is over. A process that is stopped or suspended between a check
+/// and the act it allowed cannot be told: only the [`Fence`] protects there.
+#[must_use = "a lease is given back when it is dropped"]
+pub struct Lease {
+    shared: Arc<Shared>,
+    id: u64,
+    claim: Claim,
+    signal: Arc<Signal>,
+    /// Whether the store may still hold the claim.
+    is_owed: bool,
+}
+
+impl Lease {
+    pub(super) fn new(shared: Arc<Shared>, id: u64, claim: Claim, signal: Arc<Signal>) -> Self {
+        Self { shared, id, claim, signal, is_owed: true }
+    }
+
+    /// Returns what to show to the resources that the lease protects.
+    #[must_use]
+    pub fn fence(&self) -> &Fence {
+        self.claim.fence()
+    }
+
+    /// Returns the token that is cancelled when the lease is over.
+    ///
+    /// It is cancelled by the keeper's task; [`is_held`](Self::is_held) and
+    /// [`lost`](Self::lost) look at the clock as well.
+    #[must_use]
+    pub fn token(&self) -> CancellationToken {
+        self.signal.token.clone()
+    }
+
+    /// Tells whether the lease is held at this moment, by the clock.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        !self.remaining().is_zero()
+    }
+
+    /// Returns how long the lease is good for without another renewal, zero if
+    /// it is over.
+    #[must_use]
+    pub fn remaining(&self) -> Duration {
+        if self.signal.end().is_some() {
+            return Duration::ZERO;
+        }
+        self.signal.valid_until().saturating_since(self.shared.clock.now())
+    }
+
+    /// Resolves when the lease is over, whatever the keeper's task does.
+    /// Independent of this handle's life.
+    pub fn lost(&self) -> impl Future<Output = LeaseEnd> + Send + use<> {
+        let (signal, clock) = (Arc::clone(&self.signal), Arc::clone(&self.shared.clock));
+        async move {
+            loop {
+                if let Some(end) = signal.end() {
+                    return end;
+                }
+                let until = signal.valid_until();
+                if clock.now() >= until {
+                    signal.finish(LeaseEnd::Expired);
+                    continue;
+                }
+                tokio::select! {
+                    () = signal.token.cancelled() => {}
+                    () = clock.sleep_until(until) => {}
+                }
+            }
+        }
+    }
+
+    /// Ends the lease and gives the claim back, waiting for the store's answer
+    /// for a third of the ttl.
+    ///
+    /// If the future is dropped or fails, the keeper tries again in the
+    /// background until the store has surely let go by itself.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the store's fault, or with kind
+    /// [`Timeout`](ErrorKind::Timeout).
+    pub async fn release(mut self) -> Result<(), BoxFault> {
+        self.end();
+        let shared = Arc::clone(&self.shared);
+        let wait = self.claim.terms().renewal();
+        let until = shared.clock.now() + wait;
+        let request = shared.store.release(std::slice::from_ref(&self.claim));
+        let answer = within(&*shared.clock, until, request).await;
+        let answer = answer.unwrap_or_else(|| Err(NoAnswer { wait }.into()));
+        self.is_owed = answer.is_err();
+        answer
+    }
+
+    /// Ends the lease without giving the claim back, because the caller does
+    /// that itself, such as in the transaction that completes the work.
+    #[must_use]
+    pub fn detach(mut self) -> Claim {
+        self.end();
+        self.is_owed = false;
+        self.claim.clone()
+    }
+
+    fn end(&self) {
+        self.signal.finish(LeaseEnd::Released);
+        self.shared.forget(self.id);
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.end();
+        // The last renewal that may have arrived was sent before the lease was over.
+        let moot = self.signal.valid_until() + self.claim.terms().ttl();
+        if self.is_owed && self.signal.end() != Some(LeaseEnd::Gone) {
+            self.shared.give_back(self.claim.clone(), moot);
+        }
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease")
+            .field("fence", self.fence())
+            .field("remaining", &self.remaining())
+            .finish()
+    }
+}
+
+/// The store did not answer in time.
+#[derive(Debug, thiserror::Error)]
+#[error("lease release: no answer within {wait:?}")]
+struct NoAnswer {
+    wait: Duration,
+}
+
+impl Fault for NoAnswer {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Timeout
+    }
+}
+
+/// What a holder sees without asking the keeper's task.
+pub(super) struct Signal {
+    token: CancellationToken,
+    /// Nanoseconds on the clock.
+    valid_until: AtomicU64,
+    end: OnceLock<LeaseEnd>,
+}
+
+impl Signal {
+    pub(super) fn new(valid_until: Moment) -> Self {
+        Self {
+            token: CancellationToken::new(),
+            valid_until: AtomicU64::new(nanos(valid_until)),
+            end: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn prolong(&self, valid_until: Moment) {
+        self.valid_until.store(nanos(valid_until), Ordering::Release);
+    }
+
+    pub(super) fn end(&self) -> Option<LeaseEnd> {
+        self.end.get().copied()
+    }
+
+    /// Ends the lease for its holder; the first end stays.
+    pub(super) fn finish(&self, end: LeaseEnd) {
+        self.end.get_or_init(|| end);
+        self.token.cancel();
+    }
+
+    fn valid_until(&self) -> Moment {
+        Moment::from_elapsed(Duration::from_nanos(self.valid_until.load(Ordering::Acquire)))
+    }
+}
+
+fn nanos(moment: Moment) -> u64 {
+    u64::try_from(moment.elapsed().as_nanos()).unwrap_or(u64::MAX)
+}

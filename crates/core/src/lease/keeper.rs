@@ -1,0 +1,272 @@
+use std::fmt;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::book::{BATCH, Book, Plan, Release, Request};
+use super::held::{Lease, Signal};
+use super::state::LeaseState;
+use super::{Claim, Leases, Renewal};
+use crate::{Clock, Intensity, Moment, Tasks};
+
+/// Renews all leases of one store from one task, in batches. Cloning shares it.
+///
+/// # Example
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use std::time::Duration;
+/// use trine_core::{
+///     BoxFault, Claim, Clock, Fence, LeaseKeeper, LeaseTerms, Leases, Renewal, SystemClock, Tasks,
+/// };
+///
+/// #[derive(Debug)]
+/// struct Store; // renews what it holds under the same key and token
+///
+/// #[async_trait::async_trait]
+/// impl Leases for Store {
+///     async fn renew(&self, batch: &[Claim]) -> Result<Vec<Renewal>, BoxFault> {
+///         Ok(vec![Renewal::Renewed; batch.len()])
+///     }
+///     async fn release(&self, _batch: &[Claim]) -> Result<(), BoxFault> {
+///         Ok(())
+///     }
+/// }
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
+/// let (tasks, clock) = (Tasks::new("job.default"), Arc::new(SystemClock));
+/// let keeper = LeaseKeeper::spawn(&tasks, Arc::new(Store), clock.clone());
+///
+/// let terms = LeaseTerms::new(Duration::from_secs(30), Duration::from_secs(3))?;
+/// let sent = clock.now(); // before the request that acquires
+/// let lease = keeper.hold(Claim::new(Fence::new("job.default/tick", 1)?, terms), sent);
+/// tokio::select! {
+///     end = lease.lost() => println!("stop: {end:?}"),
+///     () = async { /* the work */ } => {}
+/// }
+/// lease.release().await.map_err(|error| error.to_string())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct LeaseKeeper {
+    shared: Arc<Shared>,
+}
+
+pub(super) struct Shared {
+    pub(super) store: Arc<dyn Leases>,
+    pub(super) clock: Arc<dyn Clock>,
+    book: Mutex<Book>,
+    changed: Notify,
+    renewed: AtomicU64,
+}
+
+/// Most requests under way, so that an answer that does not come holds up one
+/// batch and not all.
+const REQUESTS: usize = 8;
+
+impl LeaseKeeper {
+    /// Starts the task that keeps the leases of `store`, owned by `tasks`.
+    ///
+    /// When `tasks` are shut down, every lease still held ends as
+    /// [`Closed`](crate::LeaseEnd::Closed) and is given back in one go.
+    ///
+    /// # Panics
+    ///
+    /// Panics outside of a tokio runtime.
+    #[must_use]
+    pub fn spawn(tasks: &Tasks, store: Arc<dyn Leases>, clock: Arc<dyn Clock>) -> Self {
+        let shared = Arc::new(Shared {
+            store,
+            clock,
+            book: Mutex::default(),
+            changed: Notify::new(),
+            renewed: AtomicU64::new(0),
+        });
+        let (task, token) = (Arc::clone(&shared), tasks.token());
+        tasks.supervise("lease keeper", Intensity::default(), move || {
+            keep(Arc::clone(&task), token.clone())
+        });
+        Self { shared }
+    }
+
+    /// Takes over a claim that was granted: it is renewed until the lease is
+    /// released, dropped or lost.
+    ///
+    /// `sent` is the moment *before* the request that acquired it, on the clock
+    /// of this keeper. After a shutdown the lease is over at once.
+    pub fn hold(&self, claim: Claim, sent: Moment) -> Lease {
+        let state = LeaseState::granted(claim.terms(), sent);
+        let signal = Arc::new(Signal::new(state.valid_until()));
+        let mut book = self.shared.book();
+        let next = sent + claim.terms().renewal();
+        let is_earlier = book.wakes_after(next);
+        let id = book.hold(claim.clone(), state, &signal);
+        drop(book);
+        if is_earlier {
+            self.shared.changed.notify_one();
+        }
+        Lease::new(Arc::clone(&self.shared), id, claim, signal)
+    }
+
+    /// Returns the counts as they are now.
+    #[must_use]
+    pub fn stats(&self) -> LeaseStats {
+        let now = self.shared.clock.now();
+        let book = self.shared.book();
+        LeaseStats {
+            held: book.held(),
+            releasing: book.releasing(),
+            oldest_renewal: now.saturating_since(book.oldest_renewal().unwrap_or(now)),
+            renewed: self.shared.renewed.load(Ordering::Relaxed),
+            lost: book.lost(),
+        }
+    }
+}
+
+impl fmt::Debug for LeaseKeeper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LeaseKeeper")
+            .field("store", &self.shared.store)
+            .field("stats", &self.stats())
+            .finish()
+    }
+}
+
+/// What a keeper counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LeaseStats {
+    /// Leases that are renewed.
+    pub held: usize,
+    /// Claims that wait to be given back.
+    pub releasing: usize,
+    /// Time since the oldest confirmed acquire or renewal among them was sent:
+    /// the watermark of the keeper.
+    pub oldest_renewal: Duration,
+    /// Renewals confirmed since the start.
+    pub renewed: u64,
+    /// Leases that expired or were gone, since the start.
+    pub lost: u64,
+}
+
+async fn keep(shared: Arc<Shared>, token: CancellationToken) {
+    // If this task panicked before, its requests are gone without an answer.
+    shared.book().forget_requests(shared.clock.now());
+    let mut requests = FuturesUnordered::new();
+    while !token.is_cancelled() {
+        let now = shared.clock.now();
+        let Plan { batches, wake } = shared.book().plan(now, REQUESTS - requests.len());
+        for batch in batches {
+            requests.push(shared.send(batch));
+        }
+        let time = async {
+            match wake {
+                Some(moment) => shared.clock.sleep_until(moment).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = token.cancelled() => {}
+            () = shared.changed.notified() => {}
+            () = time => {}
+            Some(()) = requests.next() => {}
+        }
+    }
+    drop(requests);
+    shared.close().await;
+}
+
+impl Shared {
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Stops renewing a lease whose holder is done with it.
+    pub(super) fn forget(&self, id: u64) {
+        self.book().forget(id);
+    }
+
+    /// Gives a claim back in the background, until `moot`.
+    pub(super) fn give_back(&self, claim: Claim, moot: Moment) {
+        let due = self.clock.now();
+        self.book().release(Release { claim, due, moot });
+        self.changed.notify_one();
+    }
+
+    async fn send(&self, batch: Request) {
+        match batch {
+            Request::Renew(batch) => self.renew(batch).await,
+            Request::Release(batch) => self.release(batch).await,
+        }
+    }
+
+    async fn renew(&self, batch: Vec<(u64, Claim)>) {
+        let (ids, claims): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+        let request = pin!(self.store.renew(&claims));
+        let answers = match within(&*self.clock, self.patience(&claims), request).await {
+            Some(Ok(answers)) => answers,
+            Some(Err(fault)) => {
+                tracing::debug!(kind = %fault.kind(), "lease renewal failed");
+                Vec::new()
+            }
+            None => Vec::new(),
+        };
+        let answers = answers.into_iter().chain(std::iter::repeat(Renewal::Unreachable));
+        let now = self.clock.now();
+        let mut book = self.book();
+        let renewed = ids.into_iter().zip(answers).filter(|(id, a)| book.answered(*id, now, *a));
+        let renewed = renewed.count() as u64;
+        self.renewed.fetch_add(renewed, Ordering::Relaxed);
+    }
+
+    async fn release(&self, batch: Vec<Release>) {
+        let claims: Vec<_> = batch.iter().map(|release| release.claim.clone()).collect();
+        let request = pin!(self.store.release(&claims));
+        if let Some(Ok(())) = within(&*self.clock, self.patience(&claims), request).await {
+            return;
+        }
+        let now = self.clock.now();
+        let mut book = self.book();
+        for release in batch {
+            let due = now + release.claim.terms().retry();
+            book.release(Release { due, ..release });
+        }
+    }
+
+    /// Until when an answer to these claims is waited for.
+    fn patience(&self, claims: &[Claim]) -> Moment {
+        let waits = claims.iter().map(|claim| claim.terms().renewal());
+        self.clock.now() + waits.min().unwrap_or_default()
+    }
+
+    /// Ends all leases and gives back all claims, each batch once.
+    async fn close(&self) {
+        let claims = self.book().close();
+        let batches = claims.chunks(BATCH).map(|batch| async move {
+            let request = self.store.release(batch);
+            // What is not given back expires by itself.
+            let _ = within(&*self.clock, self.patience(batch), request).await;
+        });
+        let requests: FuturesUnordered<_> = batches.collect();
+        requests.collect::<()>().await;
+    }
+}
+
+pub(super) async fn within<F: Future>(
+    clock: &dyn Clock,
+    until: Moment,
+    future: F,
+) -> Option<F::Output> {
+    tokio::select! {
+        biased;
+        output = future => Some(output),
+        () = clock.sleep_until(until) => None,
+    }
+}

@@ -1,0 +1,204 @@
+use super::{LeaseTerms, Renewal};
+use crate::Moment;
+
+/// Why a lease is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LeaseEnd {
+    /// No renewal was confirmed in time.
+    Expired,
+    /// The store said that the grant is gone.
+    Gone,
+    /// The holder gave it back.
+    Released,
+    /// The keeper was shut down.
+    Closed,
+}
+
+/// The rules of holding a claim, without I/O and without a clock: every input
+/// carries its moment, on a clock that counts suspend.
+///
+/// The lease is good until t0 + ttl − margin, where t0 is the moment at which
+/// the last *confirmed* acquire or renewal was *sent*: the store cannot have
+/// counted from earlier. Once over, no answer brings it back.
+#[derive(Clone, Copy, Debug)]
+pub struct LeaseState {
+    terms: LeaseTerms,
+    /// t0.
+    sent: Moment,
+    next: Moment,
+    pending: Option<Moment>,
+    end: Option<LeaseEnd>,
+}
+
+/// What is to be done for a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaseStep {
+    /// Nothing before this moment.
+    Wait(Moment),
+    /// A renewal is due.
+    Renew,
+    /// It is over.
+    Ended(LeaseEnd),
+}
+
+impl LeaseState {
+    /// Returns the state after an acquire that was sent at `sent` and granted.
+    #[must_use]
+    pub fn granted(terms: LeaseTerms, sent: Moment) -> Self {
+        Self { terms, sent, next: sent + terms.renewal(), pending: None, end: None }
+    }
+
+    /// Returns the moment at which the lease is lost without another renewal.
+    #[must_use]
+    pub fn valid_until(&self) -> Moment {
+        self.sent + (self.terms.ttl() - self.terms.margin())
+    }
+
+    /// Tells whether the holder may still act at `now`.
+    #[must_use]
+    pub fn is_held(&self, now: Moment) -> bool {
+        self.end.is_none() && now < self.valid_until()
+    }
+
+    /// Returns when the last confirmed acquire or renewal was sent.
+    #[must_use]
+    pub fn confirmed(&self) -> Moment {
+        self.sent
+    }
+
+    /// Lets time pass until `now` and returns what is to be done.
+    pub fn step(&mut self, now: Moment) -> LeaseStep {
+        let _ = self.end(now);
+        self.peek(now)
+    }
+
+    /// Returns what is to be done at `now`, without noting that time has passed.
+    #[must_use]
+    pub fn peek(&self, now: Moment) -> LeaseStep {
+        if !self.is_held(now) {
+            return LeaseStep::Ended(self.end.unwrap_or(LeaseEnd::Expired));
+        }
+        match self.pending {
+            None if now >= self.next => LeaseStep::Renew,
+            None => LeaseStep::Wait(self.next.min(self.valid_until())),
+            Some(_) => LeaseStep::Wait(self.valid_until()),
+        }
+    }
+
+    /// Tells whether a renewal is due soon enough to go with others now.
+    #[must_use]
+    pub fn may_renew(&self, now: Moment) -> bool {
+        self.is_held(now) && self.pending.is_none() && now + self.terms.early() >= self.next
+    }
+
+    /// Notes that a renewal is being sent at `now`.
+    pub fn renewal_sent(&mut self, now: Moment) {
+        self.pending = Some(now);
+    }
+
+    /// Notes at `now` what became of the renewal that was sent last. Without
+    /// one, nothing happens.
+    pub fn renewal_answered(&mut self, now: Moment, answer: Renewal) {
+        let Some(sent) = self.pending.take() else {
+            return;
+        };
+        if self.end(now).is_some() {
+            return;
+        }
+        match answer {
+            Renewal::Renewed => {
+                self.sent = sent;
+                self.next = sent + self.terms.renewal();
+            }
+            Renewal::Gone => self.end = Some(LeaseEnd::Gone),
+            Renewal::Unreachable => self.next = now + self.terms.retry(),
+        }
+    }
+
+    /// Ends the lease, unless it is over already.
+    pub fn finish(&mut self, end: LeaseEnd) {
+        self.end.get_or_insert(end);
+    }
+
+    fn end(&mut self, now: Moment) -> Option<LeaseEnd> {
+        if now >= self.valid_until() {
+            self.finish(LeaseEnd::Expired);
+        }
+        self.end
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn at(millis: u64) -> Moment {
+        Moment::from_elapsed(Duration::from_millis(millis))
+    }
+
+    /// ttl 300, margin 30: renewals every 100, lost at 270.
+    fn granted() -> LeaseState {
+        let millis = Duration::from_millis;
+        LeaseState::granted(LeaseTerms::new(millis(300), millis(30)).unwrap(), at(0))
+    }
+
+    #[test]
+    fn it_is_renewed_at_a_third_and_lost_at_ttl_minus_margin() {
+        let mut lease = granted();
+        assert_eq!(lease.step(at(99)), LeaseStep::Wait(at(100)));
+        assert_eq!(lease.step(at(100)), LeaseStep::Renew);
+        assert!(lease.is_held(at(269)) && !lease.is_held(at(270)));
+        assert_eq!(lease.step(at(270)), LeaseStep::Ended(LeaseEnd::Expired));
+    }
+
+    #[test]
+    fn a_renewal_counts_from_when_it_was_sent() {
+        let mut lease = granted();
+        lease.renewal_sent(at(100));
+        assert_eq!(lease.step(at(150)), LeaseStep::Wait(at(270)));
+        lease.renewal_answered(at(190), Renewal::Renewed);
+        assert_eq!(lease.valid_until(), at(370));
+        assert_eq!(lease.step(at(190)), LeaseStep::Wait(at(200)));
+    }
+
+    #[test]
+    fn an_answer_that_comes_too_late_brings_nothing_back() {
+        let mut lease = granted();
+        lease.renewal_sent(at(200));
+        lease.renewal_answered(at(270), Renewal::Renewed);
+        assert!(!lease.is_held(at(270)));
+        assert_eq!(lease.step(at(271)), LeaseStep::Ended(LeaseEnd::Expired));
+    }
+
+    #[test]
+    fn gone_ends_at_once_and_unreachable_does_not() {
+        let mut lease = granted();
+        lease.renewal_sent(at(100));
+        lease.renewal_answered(at(110), Renewal::Unreachable);
+        assert!(lease.is_held(at(110)));
+        assert_eq!(lease.step(at(110)), LeaseStep::Wait(at(140)));
+        lease.renewal_sent(at(140));
+        lease.renewal_answered(at(150), Renewal::Gone);
+        assert!(!lease.is_held(at(150)));
+        assert_eq!(lease.step(at(150)), LeaseStep::Ended(LeaseEnd::Gone));
+    }
+
+    #[test]
+    fn the_first_end_stays() {
+        let mut lease = granted();
+        lease.finish(LeaseEnd::Released);
+        lease.finish(LeaseEnd::Gone);
+        assert_eq!(lease.step(at(999)), LeaseStep::Ended(LeaseEnd::Released));
+    }
+
+    #[test]
+    fn a_renewal_may_go_a_little_early_with_others() {
+        let lease = granted();
+        assert!(!lease.may_renew(at(74)));
+        assert!(lease.may_renew(at(75)));
+        assert!(!lease.may_renew(at(270)));
+    }
+}
