@@ -18,13 +18,7 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> Result<TokenStr
     let function: ItemFn = syn::parse2(item)?;
     check(&function)?;
 
-    let ItemFn {
-        attrs,
-        vis,
-        sig,
-        block,
-        ..
-    } = &function;
+    let ItemFn { attrs, vis, sig, block, .. } = &function;
     let name = &sig.ident;
     let output = &sig.output;
     let inputs = &sig.inputs;
@@ -55,19 +49,13 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> Result<TokenStr
 fn check(function: &ItemFn) -> Result<(), Error> {
     let sig = &function.sig;
     if sig.asyncness.is_none() {
-        return Err(Error::new(
-            sig.fn_token.span(),
-            "a trine_testkit test is an `async fn`",
-        ));
+        return Err(Error::new(sig.fn_token.span(), "a trine_testkit test is an `async fn`"));
     }
     if !sig.generics.params.is_empty() {
         return Err(Error::new(sig.generics.span(), "a test cannot be generic"));
     }
     if let Some(second) = sig.inputs.iter().nth(1) {
-        return Err(Error::new(
-            second.span(),
-            "a test takes nothing, or one `trine_testkit::Rng`",
-        ));
+        return Err(Error::new(second.span(), "a test takes nothing, or one `trine_testkit::Rng`"));
     }
     Ok(())
 }
@@ -86,11 +74,7 @@ impl Options {
         let mut threads = None;
         let mut start_paused = None;
         for option in &given {
-            let name = option
-                .path
-                .get_ident()
-                .map(ToString::to_string)
-                .unwrap_or_default();
+            let name = option.path.get_ident().map(ToString::to_string).unwrap_or_default();
             let repeated = match name.as_str() {
                 "timeout" => timeout.replace(read_timeout(&option.value)?).is_some(),
                 "threads" => threads.replace(read_threads(&option.value)?).is_some(),
@@ -103,10 +87,7 @@ impl Options {
                 }
             };
             if repeated {
-                return Err(Error::new(
-                    option.path.span(),
-                    format!("`{name}` is given twice"),
-                ));
+                return Err(Error::new(option.path.span(), format!("`{name}` is given twice")));
             }
             if start_paused == Some(true) && threads.is_some() {
                 return Err(Error::new(
@@ -137,9 +118,7 @@ fn read_timeout(value: &Expr) -> Result<Duration, Error> {
         return Err(invalid());
     };
     let text = text.value();
-    let unit = text
-        .find(|c: char| !c.is_ascii_digit())
-        .ok_or_else(invalid)?;
+    let unit = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(invalid)?;
     let (number, unit) = text.split_at(unit);
     let number: u64 = number.parse().map_err(|_| invalid())?;
     let millis = match unit {
@@ -218,58 +197,27 @@ mod tests {
     #[test]
     fn unknown_repeated_and_contradictory_options_are_refused() {
         let unknown = complaint(quote!(timout = "5s"), good());
-        assert_eq!(
-            unknown,
-            "unknown option: expected `timeout`, `threads` or `start_paused`"
-        );
+        assert_eq!(unknown, "unknown option: expected `timeout`, `threads` or `start_paused`");
         let repeated = complaint(quote!(threads = 1, threads = 2), good());
         assert_eq!(repeated, "`threads` is given twice");
-        for contradictory in [
-            quote!(start_paused = true, threads = 2),
-            quote!(threads = 2, start_paused = true),
-        ] {
+        for contradictory in
+            [quote!(start_paused = true, threads = 2), quote!(threads = 2, start_paused = true)]
+        {
             let said = complaint(contradictory, good());
-            assert_eq!(
-                said,
-                "`start_paused` runs on one thread: leave `threads` out"
-            );
+            assert_eq!(said, "`start_paused` runs on one thread: leave `threads` out");
         }
     }
 
     #[test]
     fn times_need_a_unit_and_more_than_zero() {
-        let texts = [
-            "5",
-            "0s",
-            "s",
-            "",
-            "-1s",
-            "1h",
-            "1.5s",
-            "99999999999999999999s",
-        ];
+        let texts = ["5", "0s", "s", "", "-1s", "1h", "1.5s", "99999999999999999999s"];
         for text in texts {
             let said = complaint(quote!(timeout = #text), good());
-            assert!(
-                said.starts_with("expected a time above zero"),
-                "{text}: {said}"
-            );
+            assert!(said.starts_with("expected a time above zero"), "{text}: {said}");
         }
         assert!(complaint(quote!(timeout = 5), good()).starts_with("expected a time"));
-        assert_eq!(
-            Options::parse(quote!(timeout = "2m"))
-                .unwrap()
-                .timeout
-                .as_secs(),
-            120
-        );
-        assert_eq!(
-            Options::parse(quote!(timeout = "250ms"))
-                .unwrap()
-                .timeout
-                .as_millis(),
-            250
-        );
+        assert_eq!(Options::parse(quote!(timeout = "2m")).unwrap().timeout.as_secs(), 120);
+        assert_eq!(Options::parse(quote!(timeout = "250ms")).unwrap().timeout.as_millis(), 250);
     }
 
     #[test]
