@@ -1,0 +1,106 @@
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
+use super::manager::Object;
+use super::session::{Failure, Session};
+use super::shield::Shield;
+use super::translate::{Stake, Verdict, number, timed_out, translate};
+use crate::backend::Call;
+use crate::error::At;
+use crate::{DatabaseName, Error, Result};
+
+/// "Lock wait timeout exceeded."
+const LOCK_WAIT: u16 = 1205;
+
+/// A connection on loan to one call or transaction.
+///
+/// However it is dropped, the next caller gets a connection in order: one with
+/// an answer outstanding goes to the cancel shield, one with an open
+/// transaction is rolled back in the background, a broken one is closed.
+#[derive(Debug)]
+pub(super) struct Held {
+    /// Taken by the drop only.
+    object: Option<Object>,
+    shield: Arc<Shield>,
+}
+
+impl Held {
+    pub(super) fn new(object: Object, shield: Arc<Shield>) -> Self {
+        Self { object: Some(object), shield }
+    }
+
+    /// Turns the end of an exchange into the caller's answer; `None` is the
+    /// end of its time.
+    pub(super) fn judge<T>(
+        &mut self,
+        name: &DatabaseName,
+        call: &Call,
+        stake: Stake,
+        ended: Option<Result<T, Failure>>,
+    ) -> Result<T> {
+        let failure = match ended {
+            Some(Ok(value)) => return Ok(value),
+            Some(Err(failure)) => Some(failure),
+            None => None,
+        };
+        let at = At::new(call.operation, name);
+        let Some(failure) = failure else {
+            return Err(timed_out(at, call, stake));
+        };
+        Err(match failure {
+            Failure::Driver(error) => {
+                let was_lock_wait = number(&error) == Some(LOCK_WAIT);
+                let verdict = translate(at, call, stake, error);
+                self.note(&verdict, was_lock_wait);
+                verdict.error
+            }
+            Failure::Parameter(problem) => Error::invalid(at, problem),
+            Failure::Column(column) => column.at(at),
+            Failure::TooManyRows => call.too_many_rows(at),
+        })
+    }
+
+    fn note(&mut self, verdict: &Verdict, was_lock_wait: bool) {
+        self.is_broken |= verdict.closes;
+        let ends = was_lock_wait && self.server().rolls_back_on_lock_wait;
+        if verdict.rolled_back || ends {
+            // What runs next would commit by itself.
+            self.in_transaction = false;
+        }
+        if verdict.is_broken {
+            self.shield.suspect_all();
+        }
+    }
+}
+
+impl Deref for Held {
+    type Target = Session;
+
+    #[expect(clippy::expect_used, reason = "only the drop takes the connection")]
+    fn deref(&self) -> &Session {
+        self.object.as_ref().expect("held until dropped")
+    }
+}
+
+impl DerefMut for Held {
+    #[expect(clippy::expect_used, reason = "only the drop takes the connection")]
+    fn deref_mut(&mut self) -> &mut Session {
+        self.object.as_mut().expect("held until dropped")
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let Some(object) = self.object.take() else {
+            return;
+        };
+        if object.is_clean() {
+            // Goes back to the pool.
+            drop(object);
+        } else if object.is_broken {
+            drop(Object::take(object));
+        } else {
+            self.shield.take_over(object);
+        }
+    }
+}

@@ -1,0 +1,399 @@
+use std::fmt;
+use std::time::Duration;
+
+use futures_util::TryStreamExt;
+use futures_util::stream::BoxStream;
+use sqlx::mysql::{MySqlArguments, MySqlConnection, MySqlQueryResult, MySqlRow};
+use sqlx::{Either, Executor as _, SqlSafeStr as _, SqlStr};
+
+use super::connector::Server;
+use super::decode::Layout;
+use super::encode::{NativeTypes, encode};
+use super::translate::number;
+use crate::backend::{Access, Call, Reply, Statement};
+use crate::row::InvalidColumn;
+use crate::{Done, ResultSet, Row};
+
+/// "This command is not supported in the prepared statement protocol yet."
+const NOT_PREPARABLE: u16 = 1295;
+/// The longest statement time that both servers accept.
+const MAX_STATEMENT_TIME: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Rows read and thrown away after too many, before the connection is given up.
+const MAX_DRAINED: u64 = 1024;
+
+/// One physical connection and what was learnt when it was made.
+pub(super) struct Session {
+    driver: MySqlConnection,
+    id: u64,
+    server: Server,
+    types: NativeTypes,
+    statement_cache: usize,
+    limit: StatementLimit,
+    /// A request was sent, and its answer has not been read to the end.
+    pub(super) is_busy: bool,
+    /// Must not be used again.
+    pub(super) is_broken: bool,
+    pub(super) in_transaction: bool,
+    /// The generation of the pool in which the connection last answered.
+    pub(super) generation: u64,
+    pub(super) lifetime: Duration,
+    /// When it was made, on a scale that only orders connections.
+    pub(super) made: (u64, u64),
+}
+
+/// How long the server lets a statement run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StatementLimit {
+    pub(super) usual: Duration,
+    pub(super) present: Duration,
+}
+
+/// Why a statement gave no reply.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// A parameter can never be bound; nothing was sent.
+    Parameter(String),
+    /// The driver's or the server's error.
+    Driver(sqlx::Error),
+    /// A value in the result cannot be read.
+    Column(InvalidColumn),
+    /// There are more rows than the call may gather.
+    TooManyRows,
+}
+
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Driver(error)
+    }
+}
+
+type Answers<'a> = BoxStream<'a, sqlx::Result<Either<MySqlQueryResult, MySqlRow>>>;
+
+impl Session {
+    pub(super) fn new(
+        driver: MySqlConnection,
+        id: u64,
+        server: Server,
+        types: NativeTypes,
+        statement_cache: usize,
+        limit: Duration,
+    ) -> Self {
+        Self {
+            driver,
+            id,
+            server,
+            types,
+            statement_cache,
+            limit: StatementLimit { usual: limit, present: limit },
+            is_busy: false,
+            is_broken: false,
+            in_transaction: false,
+            generation: 0,
+            lifetime: Duration::MAX,
+            made: (0, 0),
+        }
+    }
+
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub(super) fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// Tells whether the next caller would find the connection as a new one.
+    pub(super) fn is_clean(&self) -> bool {
+        !self.is_busy && !self.is_broken && !self.in_transaction
+    }
+
+    /// Tells whether it keeps as many prepared statements as it may.
+    ///
+    /// The driver sends the closing of a statement by itself, which over TCP
+    /// holds back the next request until the server's delayed acknowledgement
+    /// (40 ms and more). So no statement is closed between two requests: when
+    /// there are too many, the connection is replaced.
+    pub(super) fn is_full(&self) -> bool {
+        use sqlx::Connection as _;
+        self.statement_cache > 0 && self.driver.cached_statements_size() >= self.statement_cache
+    }
+
+    /// Runs one of our own texts, several statements among them.
+    pub(super) async fn command(&mut self, text: SqlStr) -> sqlx::Result<()> {
+        self.is_busy = true;
+        let ended = self.driver.execute(sqlx::raw_sql(text)).await;
+        self.settle(ended.as_ref().err());
+        ended.map(drop)
+    }
+
+    /// Runs one of our own queries that answers a single row.
+    pub(super) async fn ask(&mut self, text: &'static str) -> sqlx::Result<MySqlRow> {
+        self.is_busy = true;
+        let rows = self.driver.fetch_all(sqlx::raw_sql(text)).await;
+        self.settle(rows.as_ref().err());
+        rows?.pop().ok_or(sqlx::Error::RowNotFound)
+    }
+
+    /// Begins a transaction with one of our own texts.
+    pub(super) async fn start_transaction(&mut self, text: SqlStr) -> sqlx::Result<()> {
+        self.command(text).await?;
+        self.in_transaction = true;
+        Ok(())
+    }
+
+    /// Tells whether the next answer is the one to the next question.
+    #[cfg(feature = "sqlx-0_9")]
+    pub(super) async fn is_in_step(&mut self) -> sqlx::Result<bool> {
+        use sqlx::Row as _;
+        const MARK: &str = "0d1b1f5a-in-step";
+        let row = self.ask("SELECT '0d1b1f5a-in-step'").await?;
+        Ok(row.try_get_unchecked::<&str, _>(0).is_ok_and(|mark| mark == MARK))
+    }
+
+    /// Ends the transaction with nothing changed.
+    pub(super) async fn roll_back(&mut self) -> sqlx::Result<()> {
+        self.command("ROLLBACK".into_sql_str()).await?;
+        self.in_transaction = false;
+        Ok(())
+    }
+
+    /// Makes one round trip.
+    pub(super) async fn ping(&mut self) -> sqlx::Result<()> {
+        use sqlx::Connection as _;
+        self.is_busy = true;
+        let answered = self.driver.ping().await;
+        self.settle(answered.as_ref().err());
+        answered
+    }
+
+    /// Runs a statement and gathers its rows, as many as the call may.
+    pub(super) async fn run(
+        &mut self,
+        call: &Call,
+        statement: &Statement,
+    ) -> Result<Reply, Failure> {
+        // Whoever wrote must know that all of it happened.
+        let max_drained = if statement.access == Access::Read { MAX_DRAINED } else { u64::MAX };
+        let mut gathered = Gathered::new(call.max_rows, max_drained);
+        self.exchange(call, statement, &mut gathered).await?;
+        gathered.into_reply()
+    }
+
+    /// Calls a procedure and keeps its result sets apart.
+    ///
+    /// The last answer is the status of the call itself: it counts as a result
+    /// only if there is no other.
+    pub(super) async fn call(
+        &mut self,
+        call: &Call,
+        statement: &Statement,
+    ) -> Result<Vec<ResultSet>, Failure> {
+        let mut gathered = Gathered::new(call.max_rows, u64::MAX);
+        gathered.keeps_apart = true;
+        self.exchange(call, statement, &mut gathered).await?;
+        gathered.into_sets()
+    }
+
+    async fn exchange(
+        &mut self,
+        call: &Call,
+        statement: &Statement,
+        gathered: &mut Gathered,
+    ) -> Result<(), Failure> {
+        self.prepare(call).await?;
+        let arguments = self.bind(statement)?;
+        self.is_busy = true;
+        let mut ended = gathered.read(self.send(statement, arguments)).await;
+        if let Err(Failure::Driver(error)) = &ended
+            && number(error) == Some(NOT_PREPARABLE)
+            && statement.values.is_empty()
+        {
+            let text = sqlx::raw_sql(statement.text.to_driver());
+            ended = gathered.read(self.driver.fetch_many(text)).await;
+        }
+        self.settle_with(&ended);
+        ended
+    }
+
+    /// Begins to run a statement, whose rows are read one by one: the caller
+    /// tells with [`settle`](Self::settle) how it ended.
+    pub(super) async fn rows(
+        &mut self,
+        call: &Call,
+        statement: &Statement,
+    ) -> Result<Answers<'_>, Failure> {
+        self.prepare(call).await?;
+        let arguments = self.bind(statement)?;
+        self.is_busy = true;
+        Ok(self.send(statement, arguments))
+    }
+
+    fn bind(&self, statement: &Statement) -> Result<MySqlArguments, Failure> {
+        encode(&statement.values, &self.types).map_err(Failure::Parameter)
+    }
+
+    fn send(&mut self, statement: &Statement, arguments: MySqlArguments) -> Answers<'_> {
+        self.driver.fetch_many(sqlx::query_with(statement.text.to_driver(), arguments))
+    }
+
+    /// Makes the session fit for a statement of this call.
+    async fn prepare(&mut self, call: &Call) -> sqlx::Result<()> {
+        if self.is_full() {
+            Box::pin(self.make_room()).await?;
+        }
+        let limit = self.limit_for(call.after);
+        if limit != self.limit.present {
+            let text = self.server.product.statement_limit(limit);
+            Box::pin(self.command(text)).await?;
+            self.limit.present = limit;
+        }
+        Ok(())
+    }
+
+    /// Closes the statements that a long transaction has left, a bound for
+    /// what the server keeps.
+    async fn make_room(&mut self) -> sqlx::Result<()> {
+        use sqlx::Connection as _;
+        self.is_busy = true;
+        let cleared = self.driver.clear_cached_statements().await;
+        self.settle(cleared.as_ref().err());
+        cleared
+    }
+
+    /// Returns how long the server lets a statement run that is given `span`:
+    /// as long as any, unless that is not enough.
+    fn limit_for(&self, span: Duration) -> Duration {
+        let mut limit = self.limit.usual;
+        while limit < span && limit < MAX_STATEMENT_TIME {
+            limit = limit.saturating_mul(2);
+        }
+        limit
+    }
+
+    /// Notes how an exchange ended: in order, even if with an error of the
+    /// server, or with a connection that is of no use any more.
+    pub(super) fn settle(&mut self, error: Option<&sqlx::Error>) {
+        self.is_busy = false;
+        self.is_broken |= error.is_some_and(|error| number(error).is_none());
+    }
+
+    fn settle_with(&mut self, ended: &Result<(), Failure>) {
+        match ended {
+            Err(Failure::TooManyRows | Failure::Column(_)) => {}
+            Err(Failure::Driver(error)) => self.settle(Some(error)),
+            Err(Failure::Parameter(_)) | Ok(()) => self.settle(None),
+        }
+    }
+
+    /// Returns the driver's connection for statements of somebody else's.
+    #[cfg(feature = "sqlx-0_9")]
+    pub(super) fn driver(&mut self) -> &mut MySqlConnection {
+        &mut self.driver
+    }
+
+    /// Says good-bye to the server.
+    pub(super) async fn close(self) {
+        use sqlx::Connection as _;
+        // The server notices the end of the connection anyway.
+        let _ = self.driver.close().await;
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("id", &self.id).field("server", &self.server).finish()
+    }
+}
+
+/// What has been read of the answers to one statement.
+struct Gathered {
+    max_rows: u64,
+    max_drained: u64,
+    keeps_apart: bool,
+    count: u64,
+    rows: Vec<Row>,
+    sets: Vec<ResultSet>,
+    done: Done,
+    /// What is wrong with the rows; they are still read to their end.
+    problem: Option<Failure>,
+}
+
+impl Gathered {
+    fn new(max_rows: u64, max_drained: u64) -> Self {
+        Self {
+            max_rows,
+            max_drained,
+            keeps_apart: false,
+            count: 0,
+            rows: Vec::new(),
+            sets: Vec::new(),
+            done: Done::default(),
+            problem: None,
+        }
+    }
+
+    /// Reads all answers. An error for the rows leaves the rest unread; any
+    /// other one ends the exchange.
+    async fn read(&mut self, mut answers: Answers<'_>) -> Result<(), Failure> {
+        let mut layout = None;
+        while let Some(answer) = answers.try_next().await? {
+            match answer {
+                Either::Left(done) => {
+                    layout = None;
+                    self.end_set(&done);
+                }
+                Either::Right(row) => {
+                    let layout = layout.get_or_insert_with(|| Layout::of(sqlx::Row::columns(&row)));
+                    self.add(layout, &row);
+                    if self.count > self.max_rows.saturating_add(self.max_drained) {
+                        return Err(Failure::TooManyRows);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, layout: &Layout, row: &MySqlRow) {
+        self.count += 1;
+        if self.problem.is_some() {
+            return;
+        }
+        if self.count > self.max_rows {
+            self.problem = Some(Failure::TooManyRows);
+            return;
+        }
+        match layout.read(row) {
+            Ok(row) => self.rows.push(row),
+            Err(column) => self.problem = Some(Failure::Column(column)),
+        }
+    }
+
+    fn end_set(&mut self, done: &MySqlQueryResult) {
+        self.done.affected = self.done.affected.saturating_add(done.rows_affected());
+        if done.last_insert_id() != 0 {
+            self.done.last_insert_id = Some(done.last_insert_id());
+        }
+        if self.keeps_apart {
+            let rows = std::mem::take(&mut self.rows);
+            self.sets.push(ResultSet::new(rows, done.rows_affected()));
+        }
+    }
+
+    fn into_reply(self) -> Result<Reply, Failure> {
+        match self.problem {
+            Some(problem) => Err(problem),
+            None => Ok(Reply::new(self.rows, self.done)),
+        }
+    }
+
+    fn into_sets(mut self) -> Result<Vec<ResultSet>, Failure> {
+        if self.sets.len() > 1 {
+            self.sets.pop();
+        }
+        match self.problem {
+            Some(problem) => Err(problem),
+            None => Ok(self.sets),
+        }
+    }
+}

@@ -1,0 +1,299 @@
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use sqlx::{AssertSqlSafe, SqlSafeStr as _};
+use tokio::sync::{Mutex, mpsc};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+use trine_core::{Intensity, Tasks};
+
+use super::connector::{Connector, Refusal};
+use super::manager::{Object, Pool};
+use super::session::Session;
+use super::translate::number;
+use crate::Cancel;
+
+/// "Unknown thread id": the proof that a connection is gone.
+const UNKNOWN_THREAD: u16 = 1094;
+/// "You are not owner of thread": the id is a stranger's.
+const NOT_OWNER: u16 = 1095;
+/// The waits between two KILLs of one connection.
+const PACE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
+/// Longest wait for the answer to one KILL.
+const KILL_BOUND: Duration = Duration::from_secs(1);
+
+/// Ends on the server what a caller has walked away from.
+///
+/// A connection that is dropped with an answer outstanding keeps its place in
+/// the pool while a background task kills it, from a connection of its own that
+/// is not in the pool, again and again until the server does not know the id
+/// any more. Only then, or after the grace time, the place is given back; the
+/// dropped connection is always closed, never used again.
+///
+/// An id means nothing to another server, or to the same one after a restart:
+/// nothing is killed unless both connections were told the same identity.
+pub(super) struct Shield {
+    policy: Cancel,
+    grace: Duration,
+    pool: Pool,
+    sender: mpsc::Sender<Object>,
+    queue: Mutex<mpsc::Receiver<Object>>,
+    killer: Mutex<Option<Session>>,
+    is_running: AtomicBool,
+    is_closed: AtomicBool,
+    cancelled: AtomicU64,
+    abandoned: AtomicU64,
+}
+
+impl Shield {
+    pub(super) fn new(policy: Cancel, grace: Duration, pool: Pool, places: usize) -> Self {
+        // Every connection has its place in the pool, so there are never more.
+        let (sender, queue) = mpsc::channel(places);
+        Self {
+            policy,
+            grace,
+            pool,
+            sender,
+            queue: Mutex::new(queue),
+            killer: Mutex::new(None),
+            is_running: AtomicBool::new(false),
+            is_closed: AtomicBool::new(false),
+            cancelled: AtomicU64::new(0),
+            abandoned: AtomicU64::new(0),
+        }
+    }
+
+    /// Starts the background task, once; needs a runtime.
+    pub(super) fn start(self: &Arc<Self>, tasks: &Tasks) {
+        if self.is_running.load(Ordering::Relaxed) || self.is_running.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (shield, token) = (Arc::clone(self), tasks.token());
+        tasks.supervise("db cancel", Intensity::default(), move || {
+            Arc::clone(&shield).serve(token.clone())
+        });
+    }
+
+    /// Makes sure that the connection that kills others is there.
+    pub(super) async fn prove(&self) -> Result<(), Refusal> {
+        if self.policy == Cancel::Kill {
+            let mut killer = self.killer.lock().await;
+            if killer.as_ref().is_none_or(|killer| !killer.is_clean()) {
+                *killer = None;
+                *killer = Some(self.connector().connect().await?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes what is left, those still to be cancelled among it.
+    pub(super) async fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+        let mut queue = self.queue.lock().await;
+        while let Ok(object) = queue.try_recv() {
+            self.give_up(object);
+        }
+        if let Some(killer) = self.killer.lock().await.take() {
+            let _ = timeout(KILL_BOUND, killer.close()).await;
+        }
+    }
+
+    /// Returns how many statements were ended, and of how many of these the
+    /// end was not confirmed in time.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        (self.cancelled.load(Ordering::Relaxed), self.abandoned.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn suspect_all(&self) {
+        self.pool.manager().suspect_all();
+    }
+
+    /// Takes a connection with an answer outstanding or a transaction open.
+    pub(super) fn take_over(&self, object: Object) {
+        if object.is_busy {
+            self.cancelled.fetch_add(1, Ordering::Relaxed);
+            if self.policy == Cancel::Close {
+                drop(Object::take(object));
+                return;
+            }
+        }
+        if self.is_closed.load(Ordering::Acquire) {
+            return self.give_up(object);
+        }
+        if let Err(refused) = self.sender.try_send(object) {
+            self.give_up(refused.into_inner());
+        }
+    }
+
+    /// Closes a connection without knowing what the server still does.
+    fn give_up(&self, object: Object) {
+        if object.is_busy {
+            self.abandoned.fetch_add(1, Ordering::Relaxed);
+        }
+        drop(Object::take(object));
+    }
+
+    fn connector(&self) -> &Connector {
+        self.pool.manager().connector()
+    }
+
+    async fn serve(self: Arc<Self>, token: CancellationToken) {
+        let mut queue = self.queue.lock().await;
+        let mut victims: Vec<Victim> = Vec::new();
+        let mut rollbacks = FuturesUnordered::new();
+        loop {
+            let due = victims.iter().map(|victim| victim.due).min();
+            let is_idle = victims.is_empty() && rollbacks.is_empty();
+            tokio::select! {
+                () = token.cancelled(), if is_idle => return,
+                next = queue.recv() => match next {
+                    Some(object) if object.is_busy => victims.push(Victim::new(object, self.grace)),
+                    Some(object) => rollbacks.push(roll_back(object, self.grace)),
+                    None => return,
+                },
+                Some(unfinished) = rollbacks.next() => {
+                    victims.extend(unfinished.map(|object| Victim::new(object, self.grace)));
+                }
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
+            }
+            self.kill_due(&mut victims).await;
+        }
+    }
+
+    async fn kill_due(&self, victims: &mut Vec<Victim>) {
+        let mut index = 0;
+        while let Some(victim) = victims.get_mut(index) {
+            if victim.due > Instant::now() {
+                index += 1;
+                continue;
+            }
+            match self.kill(victim).await {
+                Killed::Gone => drop(Object::take(victims.swap_remove(index).object)),
+                Killed::Never => self.give_up(victims.swap_remove(index).object),
+                Killed::NotYet if Instant::now() >= victim.until => {
+                    self.give_up(victims.swap_remove(index).object);
+                }
+                Killed::NotYet => {
+                    victim.wait();
+                    index += 1;
+                }
+            }
+        }
+    }
+
+    async fn kill(&self, victim: &Victim) -> Killed {
+        let mut killer = self.killer.lock().await;
+        // A second look with a new connection: the first may lead to a server
+        // that was the right one yesterday, or be dead.
+        for _ in 0..2 {
+            let Some(session) = self.ready(&mut killer, victim).await else {
+                return Killed::NotYet;
+            };
+            if !is_same_server(session, &victim.object) {
+                *killer = None;
+                continue;
+            }
+            // An id is a number that the server gave.
+            let text = AssertSqlSafe(format!("KILL {}", victim.object.id())).into_sql_str();
+            let bound = victim.until.min(Instant::now() + KILL_BOUND);
+            match timeout_at(bound, session.command(text)).await {
+                Ok(Ok(())) => return Killed::NotYet,
+                Ok(Err(error)) => match number(&error) {
+                    Some(UNKNOWN_THREAD) => return Killed::Gone,
+                    Some(NOT_OWNER) => return Killed::Never,
+                    _ => *killer = None,
+                },
+                Err(_) => {
+                    *killer = None;
+                    return Killed::NotYet;
+                }
+            }
+        }
+        if killer.is_none() { Killed::Never } else { Killed::NotYet }
+    }
+
+    async fn ready<'a>(
+        &self,
+        killer: &'a mut Option<Session>,
+        victim: &Victim,
+    ) -> Option<&'a mut Session> {
+        if killer.is_none() {
+            let connecting = self.connector().connect();
+            *killer = timeout_at(victim.until, connecting).await.ok()?.ok();
+        }
+        killer.as_mut()
+    }
+}
+
+impl fmt::Debug for Shield {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (cancelled, abandoned) = self.counts();
+        f.debug_struct("Shield")
+            .field("policy", &self.policy)
+            .field("cancelled", &cancelled)
+            .field("abandoned", &abandoned)
+            .finish()
+    }
+}
+
+enum Killed {
+    /// The server does not know it any more.
+    Gone,
+    /// The server was told, or could not be reached.
+    NotYet,
+    /// Nobody can tell the server that ran it.
+    Never,
+}
+
+/// A connection to be killed.
+struct Victim {
+    object: Object,
+    until: Instant,
+    due: Instant,
+    pace: Duration,
+}
+
+impl Victim {
+    fn new(object: Object, grace: Duration) -> Self {
+        let now = Instant::now();
+        Self { object, until: now + grace, due: now, pace: PACE.0 }
+    }
+
+    fn wait(&mut self) {
+        self.due = self.until.min(Instant::now() + self.pace);
+        self.pace = PACE.1.min(self.pace * 2);
+    }
+}
+
+/// Rolls back what a caller has left open; returns the connection if that did
+/// not end in time.
+async fn roll_back(mut object: Object, grace: Duration) -> Option<Object> {
+    let rolled_back = timeout(grace, object.roll_back()).await;
+    match rolled_back {
+        // Clean now: goes back to the pool.
+        Ok(Ok(())) => None,
+        Ok(Err(_)) => {
+            drop(Object::take(object));
+            None
+        }
+        Err(_) => Some(object),
+    }
+}
+
+/// Tells whether an id of the one means the same to the other.
+///
+/// The identity holds the second in which the server was started. Within one
+/// run, ids grow in the order in which connections are made: this tells apart
+/// two runs that began in the same second.
+fn is_same_server(killer: &Session, victim: &Session) -> bool {
+    let in_order = |first: &Session, second: &Session| {
+        first.made.1 > second.made.0 || first.id() < second.id()
+    };
+    killer.server().identity == victim.server().identity
+        && in_order(killer, victim)
+        && in_order(victim, killer)
+}

@@ -1,0 +1,181 @@
+use std::any::Any;
+
+use async_trait::async_trait;
+use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
+
+use super::held::Held;
+use super::session::Failure;
+use super::translate::Stake;
+use crate::backend::{
+    Access, BackendTransaction, BeginOptions, Call, Isolation, Reply, SavepointStep, Statement,
+};
+use crate::error::At;
+use crate::{DatabaseName, Error, Result, ResultSet};
+
+/// The isolation of a transaction that asks for none: set for every session.
+pub(super) const DEFAULT_ISOLATION: Isolation = Isolation::ReadCommitted;
+
+/// A transaction on a connection of its own.
+///
+/// A deadlock ends it, and so does a lost connection: nothing runs after that,
+/// because it would be committed by itself.
+#[derive(Debug)]
+pub(crate) struct MysqlTransaction {
+    held: Held,
+    name: DatabaseName,
+    isolation: Isolation,
+    /// What a statement puts at stake.
+    stake: Stake,
+    #[cfg(feature = "sqlx-0_9")]
+    was_lent: bool,
+}
+
+impl MysqlTransaction {
+    pub(super) async fn begin(
+        mut held: Held,
+        name: DatabaseName,
+        call: &Call,
+        options: BeginOptions,
+    ) -> Result<Self> {
+        let isolation = options.isolation.unwrap_or(DEFAULT_ISOLATION);
+        let started = held.start_transaction(begin_text(isolation, options.access));
+        let started = call.deadline.limit(started).await;
+        held.judge(&name, call, Stake::Nothing, started.map(|ended| ended.map_err(Failure::from)))?;
+        let stake = match options.access {
+            Access::Read => Stake::Nothing,
+            Access::Write => Stake::Uncommitted,
+        };
+        Ok(Self {
+            held,
+            name,
+            isolation,
+            stake,
+            #[cfg(feature = "sqlx-0_9")]
+            was_lent: false,
+        })
+    }
+
+    /// Lends the driver's connection to statements of the host's own.
+    ///
+    /// A future of the driver's that is dropped there leaves its answer on the
+    /// wire: the next statement of the transaction looks for one first.
+    #[cfg(feature = "sqlx-0_9")]
+    pub(crate) fn driver(&mut self, call: &Call) -> Result<&mut sqlx::MySqlConnection> {
+        self.check(call)?;
+        self.was_lent = true;
+        Ok(self.held.driver())
+    }
+
+    fn check(&self, call: &Call) -> Result<()> {
+        let reason = if self.held.is_busy {
+            "a statement of the transaction was dropped before it ended"
+        } else if !self.held.in_transaction || self.held.is_broken {
+            "the database has ended the transaction"
+        } else {
+            return Ok(());
+        };
+        Err(Error::Interrupted { at: At::new(call.operation, &self.name), reason })
+    }
+
+    /// Checks that the transaction can go on.
+    async fn ready(&mut self, call: &Call) -> Result<()> {
+        self.check(call)?;
+        #[cfg(feature = "sqlx-0_9")]
+        if std::mem::take(&mut self.was_lent) {
+            let in_step = call.deadline.limit(self.held.is_in_step()).await;
+            let in_step = in_step.map(|ended| ended.map_err(Failure::from));
+            if !self.held.judge(&self.name, call, self.stake, in_step)? {
+                self.held.is_broken = true;
+                return self.check(call);
+            }
+        }
+        Ok(())
+    }
+
+    async fn command(&mut self, call: &Call, stake: Stake, text: SqlStr) -> Result<()> {
+        self.ready(call).await?;
+        let ended = call.deadline.limit(self.held.command(text)).await;
+        let ended = ended.map(|ended| ended.map_err(Failure::from));
+        self.held.judge(&self.name, call, stake, ended)
+    }
+
+    /// Runs one statement.
+    pub(super) async fn run(&mut self, call: &Call, statement: &Statement) -> Result<Reply> {
+        self.ready(call).await?;
+        let ended = call.deadline.limit(self.held.run(call, statement)).await;
+        self.held.judge(&self.name, call, self.stake, ended)
+    }
+
+    pub(super) async fn commit(&mut self, call: &Call) -> Result<()> {
+        self.command(call, Stake::Commit, "COMMIT".into_sql_str()).await?;
+        self.held.in_transaction = false;
+        Ok(())
+    }
+}
+
+fn begin_text(isolation: Isolation, access: Access) -> SqlStr {
+    let level = match isolation {
+        Isolation::ReadCommitted => "READ COMMITTED",
+        Isolation::RepeatableRead => "REPEATABLE READ",
+        Isolation::Serializable => "SERIALIZABLE",
+    };
+    match (isolation, access) {
+        (DEFAULT_ISOLATION, Access::Write) => "START TRANSACTION".into_sql_str(),
+        (DEFAULT_ISOLATION, Access::Read) => "START TRANSACTION READ ONLY".into_sql_str(),
+        (_, access) => {
+            let only = if access == Access::Read { " READ ONLY" } else { "" };
+            let text = format!(
+                "SET TRANSACTION ISOLATION LEVEL {level}; START TRANSACTION{only}"
+            );
+            AssertSqlSafe(text).into_sql_str()
+        }
+    }
+}
+
+#[async_trait]
+impl BackendTransaction for MysqlTransaction {
+    fn isolation(&self) -> Isolation {
+        self.isolation
+    }
+
+    async fn run(&mut self, call: Call, statement: Statement) -> Result<Reply> {
+        Self::run(self, &call, &statement).await
+    }
+
+    async fn call(&mut self, call: Call, statement: Statement) -> Result<Vec<ResultSet>> {
+        self.ready(&call).await?;
+        let ended = call.deadline.limit(self.held.call(&call, &statement)).await;
+        self.held.judge(&self.name, &call, self.stake, ended)
+    }
+
+    async fn savepoint(&mut self, call: Call, step: SavepointStep, number: u32) -> Result<()> {
+        let text = match step {
+            SavepointStep::Set => format!("SAVEPOINT trine_{number}"),
+            SavepointStep::Release => format!("RELEASE SAVEPOINT trine_{number}"),
+            SavepointStep::RollBack => {
+                format!("ROLLBACK TO SAVEPOINT trine_{number}; RELEASE SAVEPOINT trine_{number}")
+            }
+        };
+        let text = AssertSqlSafe(text).into_sql_str();
+        self.command(&call, Stake::Uncommitted, text).await
+    }
+
+    async fn commit(mut self: Box<Self>, call: Call) -> Result<()> {
+        Self::commit(&mut self, &call).await
+    }
+
+    async fn rollback(mut self: Box<Self>, call: Call) -> Result<()> {
+        if self.check(&call).is_err() {
+            // The server has rolled back, or does so with the connection.
+            return Ok(());
+        }
+        let text = "ROLLBACK".into_sql_str();
+        self.command(&call, Stake::Uncommitted, text).await?;
+        self.held.in_transaction = false;
+        Ok(())
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+}

@@ -1,0 +1,259 @@
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use quick_cache::sync::Cache;
+
+use crate::sql::{Shape, Verb};
+use crate::{Engine, StatementText};
+
+/// Most texts whose forms are kept.
+const KEPT: usize = 512;
+
+/// What the engine has to know of a text, and the forms in which it is sent.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// The text as it is.
+    pub(super) plain: StatementText,
+    /// Savepoint, statement and release in one text: one hand-over to the
+    /// connection's thread for each job of a group.
+    pub(super) in_group: StatementText,
+    /// Begin, statement and commit in one text.
+    pub(super) alone: StatementText,
+    /// Whether the count of changed rows is its own; SQLite leaves that of the
+    /// statement before in place otherwise.
+    pub(super) changes_rows: bool,
+    /// Whether it may return rows, so that it has to be sent apart: the thread
+    /// would have passed the commit before the bound on rows is seen.
+    pub(super) returns_rows: bool,
+    /// Whether it runs outside of any transaction of ours, as `VACUUM` must.
+    pub(super) is_schema: bool,
+    parameters: Option<usize>,
+    refusal: Option<&'static str>,
+}
+
+impl Plan {
+    pub(super) fn of(text: &StatementText) -> Self {
+        let shape = Shape::of(text.as_str(), Engine::Sqlite);
+        let tail = Tail::of(text.as_str());
+        // The line break ends a comment that the text may end with.
+        let wrapped = |before, after| {
+            text.written_out(format!("{before};\n{}\n;{after}", text.as_str()))
+        };
+        Self {
+            in_group: wrapped(SAVEPOINT, RELEASE),
+            alone: wrapped(BEGIN, COMMIT),
+            plain: text.clone(),
+            changes_rows: tail.changes_rows,
+            returns_rows: tail.returns_rows,
+            is_schema: shape.verb == Verb::Schema,
+            parameters: (!shape.is_numbered).then_some(shape.parameters),
+            refusal: refusal(text.as_str(), &shape),
+        }
+    }
+
+    /// Returns why the text cannot be sent with so many values, if it cannot.
+    pub(super) fn refusal(&self, values: usize) -> Option<Cow<'static, str>> {
+        if let Some(refusal) = self.refusal {
+            return Some(refusal.into());
+        }
+        let expected = self.parameters.filter(|expected| *expected != values)?;
+        Some(format!("expected {expected} values for its question marks, found {values}").into())
+    }
+}
+
+pub(super) const BEGIN: &str = "BEGIN IMMEDIATE";
+pub(super) const COMMIT: &str = "COMMIT";
+pub(super) const ROLLBACK: &str = "ROLLBACK";
+pub(super) const SAVEPOINT: &str = "SAVEPOINT trine";
+pub(super) const RELEASE: &str = "RELEASE trine";
+pub(super) const UNDO: &str = "ROLLBACK TO trine; RELEASE trine";
+
+fn refusal(text: &str, shape: &Shape) -> Option<&'static str> {
+    // The driver never gets past such a character and blocks its thread.
+    if text.contains('\0') {
+        return Some("the text has a NUL character");
+    }
+    if shape.is_many && !is_trigger(text) {
+        return Some("several statements in one text");
+    }
+    match shape.verb {
+        Verb::Empty => Some("the text has no statement"),
+        // A commit of its own would publish the others of its group.
+        Verb::Control => Some("transaction and session words are not taken"),
+        Verb::Call => Some("there are no procedures in SQLite"),
+        Verb::Read | Verb::Write | Verb::Schema => None,
+    }
+}
+
+/// Tells whether the text makes a trigger, whose statements are its own.
+fn is_trigger(text: &str) -> bool {
+    let mut words = Words { rest: text };
+    let is = |word: Option<&str>, names: &[&str]| {
+        word.is_some_and(|word| names.iter().any(|name| word.eq_ignore_ascii_case(name)))
+    };
+    if !is(words.next(), &["CREATE"]) {
+        return false;
+    }
+    let mut second = words.next();
+    if is(second, &["TEMP", "TEMPORARY"]) {
+        second = words.next();
+    }
+    is(second, &["TRIGGER"])
+}
+
+/// Plans by text. Those of texts that do not come again are not kept.
+#[derive(Debug)]
+pub(super) struct Plans(Cache<Box<str>, Arc<Plan>>);
+
+impl Plans {
+    pub(super) fn new() -> Self {
+        Self(Cache::new(KEPT))
+    }
+
+    pub(super) fn get(&self, text: &StatementText) -> Arc<Plan> {
+        if !text.is_reused() {
+            return Arc::new(Plan::of(text));
+        }
+        if let Some(plan) = self.0.get(text.as_str()) {
+            return plan;
+        }
+        let plan = Arc::new(Plan::of(text));
+        self.0.insert(text.as_str().into(), Arc::clone(&plan));
+        plan
+    }
+}
+
+/// What the words outside of parentheses tell: where the subject of a `WITH`
+/// begins, and whether rows come back.
+#[derive(Debug, Default)]
+struct Tail {
+    changes_rows: bool,
+    returns_rows: bool,
+}
+
+impl Tail {
+    fn of(text: &str) -> Self {
+        let mut words = Words { rest: text }.peekable();
+        let mut tail = Self::default();
+        let mut is_found = false;
+        while let Some(word) = words.next() {
+            let is = |name: &str| word.eq_ignore_ascii_case(name);
+            if is_found {
+                tail.returns_rows |= is("RETURNING");
+                continue;
+            }
+            let is_replace =
+                is("REPLACE") && words.peek().is_some_and(|next| next.eq_ignore_ascii_case("INTO"));
+            if is_replace || is("INSERT") || is("UPDATE") || is("DELETE") {
+                (is_found, tail.changes_rows) = (true, true);
+            } else if is("SELECT") || is("VALUES") || is("EXPLAIN") {
+                (is_found, tail.returns_rows) = (true, true);
+            } else if is("CREATE") || is("DROP") || is("ALTER") {
+                is_found = true;
+            }
+        }
+        tail
+    }
+}
+
+/// The words of a text outside of parentheses, quotes and comments.
+struct Words<'a> {
+    rest: &'a str,
+}
+
+impl<'a> Words<'a> {
+    fn skip_past(&mut self, from: usize, end: &str) {
+        let rest = self.rest.get(from..).unwrap_or_default();
+        let behind = rest.find(end).map(|found| found + end.len());
+        self.rest = behind.and_then(|behind| rest.get(behind..)).unwrap_or_default();
+    }
+
+    fn skip(&mut self, length: usize) {
+        self.rest = self.rest.get(length..).unwrap_or_default();
+    }
+}
+
+impl<'a> Iterator for Words<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        let mut depth = 0_usize;
+        loop {
+            let first = self.rest.chars().next()?;
+            match first {
+                '-' if self.rest.starts_with("--") => self.skip_past(2, "\n"),
+                '/' if self.rest.starts_with("/*") => self.skip_past(2, "*/"),
+                '\'' => self.skip_past(1, "'"),
+                '"' => self.skip_past(1, "\""),
+                '`' => self.skip_past(1, "`"),
+                '[' => self.skip_past(1, "]"),
+                '(' | ')' => {
+                    depth = if first == '(' { depth + 1 } else { depth.saturating_sub(1) };
+                    self.skip(1);
+                }
+                _ if first.is_ascii_alphabetic() || first == '_' => {
+                    let is_other = |c: char| !c.is_ascii_alphanumeric() && c != '_';
+                    let length = self.rest.find(is_other).unwrap_or(self.rest.len());
+                    let word = self.rest.get(..length);
+                    self.skip(length);
+                    if depth == 0 {
+                        return word;
+                    }
+                }
+                _ => self.skip(first.len_utf8()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn tail(text: &str) -> (bool, bool) {
+        let tail = Tail::of(text);
+        (tail.changes_rows, tail.returns_rows)
+    }
+
+    #[test]
+    fn the_subject_behind_a_with_is_found() {
+        assert_eq!(tail("WITH a AS (SELECT 1) INSERT INTO t SELECT * FROM a"), (true, false));
+        assert_eq!(tail("WITH a AS (SELECT replace(x, 'a', 'b') FROM u) SELECT 1"), (false, true));
+        assert_eq!(tail("WITH replace AS (SELECT 1) SELECT * FROM replace"), (false, true));
+        assert_eq!(tail("/* INSERT */ select 'it''s INSERT', \"INSERT\", [INSERT]"), (false, true));
+        assert_eq!(tail("REPLACE INTO t VALUES (1)"), (true, false));
+        assert_eq!(tail("CREATE TABLE t AS SELECT 1"), (false, false));
+    }
+
+    #[test]
+    fn rows_come_from_returning_clauses_only() {
+        assert_eq!(tail("DELETE FROM t RETURNING id"), (true, true));
+        assert_eq!(tail("INSERT INTO t VALUES ('RETURNING')"), (true, false));
+        assert_eq!(tail("INSERT INTO t (returning) VALUES (1)"), (true, false));
+    }
+
+    #[test]
+    fn what_would_leave_the_group_is_refused() {
+        for text in ["COMMIT", "SAVEPOINT a", "SELECT 1; SELECT 2", "", "PRAGMA x", "SELECT '\0'"] {
+            assert!(Plan::of(&StatementText::constant(text)).refusal(0).is_some(), "{text}");
+        }
+        let plan = Plan::of(&StatementText::constant("SELECT ?, '?'"));
+        assert_eq!(plan.refusal(1), None);
+        assert!(plan.refusal(0).is_some() && plan.refusal(2).is_some());
+    }
+
+    #[test]
+    fn a_comment_at_the_end_swallows_nothing() {
+        let plan = Plan::of(&StatementText::constant("DELETE FROM t -- all"));
+        assert_eq!(plan.in_group.as_str(), "SAVEPOINT trine;\nDELETE FROM t -- all\n;RELEASE trine");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_scanned_to_its_end(text in "\\PC*") {
+            let _ = Words { rest: &text }.count();
+        }
+    }
+}

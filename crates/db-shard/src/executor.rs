@@ -1,0 +1,168 @@
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use trine_core::{BoxError, Report, Tasks};
+
+use crate::{ExecutorConfig, WhenFull};
+
+/// The name of the executor that always exists.
+pub(crate) const DEFAULT: &str = "default";
+
+/// What a handler returns.
+pub(crate) type Handled = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
+
+/// The named executors of after-commit handlers. Each is bounded on its own,
+/// so that slow handlers of one kind stop no others.
+#[derive(Clone, Debug)]
+pub(crate) struct Executors {
+    by_name: Arc<BTreeMap<Box<str>, Executor>>,
+    tasks: Tasks,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Executor {
+    name: Arc<str>,
+    when_full: WhenFull,
+    capacity: usize,
+    /// Places for handlers that run or wait.
+    places: Arc<Semaphore>,
+    /// Turns for handlers that run.
+    turns: Arc<Semaphore>,
+    tasks: Tasks,
+    counts: Arc<Counts>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) run: AtomicU64,
+    pub(crate) failed: AtomicU64,
+    pub(crate) full: AtomicU64,
+}
+
+/// Where a handler will run.
+#[derive(Debug)]
+pub(crate) enum Reservation {
+    Place(Executor, OwnedSemaphorePermit),
+    Caller(Executor),
+}
+
+impl Executors {
+    pub(crate) fn new(config: &BTreeMap<String, ExecutorConfig>, tasks: &Tasks) -> Self {
+        let mut by_name = BTreeMap::new();
+        let default = (DEFAULT.to_owned(), ExecutorConfig::default());
+        let configured = config.iter().map(|(name, config)| (name.clone(), config.clone()));
+        for (name, config) in [default].into_iter().chain(configured) {
+            let running = usize::try_from(config.running.get()).unwrap_or(usize::MAX);
+            let waiting = usize::try_from(config.waiting).unwrap_or(usize::MAX);
+            let places = running.saturating_add(waiting).min(Semaphore::MAX_PERMITS);
+            let executor = Executor {
+                name: name.as_str().into(),
+                when_full: config.when_full,
+                capacity: places,
+                places: Arc::new(Semaphore::new(places)),
+                turns: Arc::new(Semaphore::new(running.min(Semaphore::MAX_PERMITS))),
+                tasks: tasks.clone(),
+                counts: Arc::default(),
+            };
+            by_name.insert(name.into_boxed_str(), executor);
+        }
+        Self { by_name: Arc::new(by_name), tasks: tasks.clone() }
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&Executor> {
+        self.by_name.get(name)
+    }
+
+    pub(crate) fn tasks(&self) -> &Tasks {
+        &self.tasks
+    }
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.by_name.keys().map(AsRef::as_ref)
+    }
+
+    pub(crate) fn counts(&self) -> impl Iterator<Item = (&str, &Counts)> {
+        self.by_name.iter().map(|(name, executor)| (&**name, &*executor.counts))
+    }
+}
+
+impl Executor {
+    /// Takes a place, to be used or dropped; `None` where a full executor
+    /// refuses.
+    pub(crate) fn reserve(&self) -> Option<Reservation> {
+        match Arc::clone(&self.places).try_acquire_owned() {
+            Ok(place) => Some(Reservation::Place(self.clone(), place)),
+            Err(_) => {
+                self.counts.full.fetch_add(1, Ordering::Relaxed);
+                match self.when_full {
+                    WhenFull::CallerRuns => Some(Reservation::Caller(self.clone())),
+                    WhenFull::Reject => None,
+                }
+            }
+        }
+    }
+
+    /// Returns how many handlers run or wait at most.
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    async fn run(&self, handler: Handled) {
+        self.counts.run.fetch_add(1, Ordering::Relaxed);
+        // Guards the count against a panic, which the task's owner catches.
+        let mut failure = Failure { counts: &self.counts, is_over: false };
+        let result = handler.await;
+        failure.is_over = result.is_ok();
+        if let Err(error) = result {
+            let error = Report(&*error);
+            tracing::warn!(executor = &*self.name, %error, "after-commit handler failed");
+        }
+    }
+}
+
+struct Failure<'a> {
+    counts: &'a Counts,
+    is_over: bool,
+}
+
+impl Drop for Failure<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.counts.failed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Reservation {
+    /// Runs the handler: in the background, or here if there was no place.
+    /// Its failure stays with it.
+    pub(crate) async fn run(self, handler: Handled) {
+        match self {
+            Self::Place(executor, place) => {
+                let tasks = executor.tasks.clone();
+                tasks.spawn("after_commit", async move {
+                    let _place = place;
+                    // The semaphore is never closed.
+                    let _turn = executor.turns.acquire().await;
+                    executor.run(handler).await;
+                });
+            }
+            Self::Caller(executor) => {
+                let tasks = executor.tasks.clone();
+                // In a task of its own all the same: a panic must not reach
+                // the caller, and a dropped caller must not end the handler.
+                let (done, is_done) = tokio::sync::oneshot::channel::<()>();
+                tasks.spawn("after_commit", async move {
+                    let _done = done;
+                    executor.run(handler).await;
+                });
+                // Ready when the sender is dropped, however the task ends.
+                let _ended = is_done.await;
+            }
+        }
+    }
+}

@@ -1,0 +1,158 @@
+use std::time::{Duration, SystemTime};
+
+use crate::backend::Access;
+use crate::{Database, Error, Result, Sql, Timestamp, Tx, Value};
+
+const REMEMBER: Sql = Sql::per_engine()
+    .sqlite(
+        "INSERT INTO trine_inbox (consumer, message_id, expires_at) VALUES (?, ?, ?) \
+         ON CONFLICT DO NOTHING",
+    )
+    .mysql("INSERT IGNORE INTO trine_inbox (consumer, message_id, expires_at) VALUES (?, ?, ?)");
+
+/// Remembers which messages a consumer has taken effect for, so that a
+/// repeated delivery has its effect once.
+///
+/// The row is written in the transaction of the effect: both are committed or
+/// neither.
+///
+/// # Example
+///
+/// ```
+/// use trine_db_shard::{Database, Inbox, Once, Result};
+///
+/// async fn credit(db: &Database, inbox: &Inbox, message: &str) -> Result<()> {
+///     db.transaction(|mut tx| async move {
+///         if inbox.once(&mut tx, message).await? == Once::First {
+///             tx.execute("UPDATE account SET money = money + 5 WHERE id = 1", ()).await?;
+///         }
+///         Ok(())
+///     })
+///     .await
+/// }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Inbox {
+    consumer: Box<str>,
+    retention: Duration,
+}
+
+/// Whether a message is new to a consumer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a repeated message must have no effect"]
+pub enum Once {
+    /// It is; the effect belongs into the same transaction.
+    First,
+    /// Its effect is committed already.
+    Repeated,
+}
+
+impl Inbox {
+    /// How long ids are remembered unless told otherwise: 7 days.
+    pub const RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+    /// Longest consumer name in bytes.
+    pub const MAX_CONSUMER: usize = 128;
+
+    /// Longest message id in bytes.
+    pub const MAX_ID: usize = 255;
+
+    /// Returns the inbox of `consumer`. Ids are remembered for
+    /// [`RETENTION`](Self::RETENTION).
+    #[must_use]
+    pub fn new(consumer: impl Into<Box<str>>) -> Self {
+        Self { consumer: consumer.into(), retention: Self::RETENTION }
+    }
+
+    /// Sets how long ids are remembered: longer than the last repeat of a
+    /// message can come.
+    #[must_use]
+    pub fn with_retention(mut self, retention: Duration) -> Self {
+        self.retention = retention;
+        self
+    }
+
+    /// Returns the consumer's name.
+    #[must_use]
+    pub fn consumer(&self) -> &str {
+        &self.consumer
+    }
+
+    /// Tells whether `id` is new to the consumer, and remembers it if this
+    /// transaction commits. Two transactions with the same id wait for each
+    /// other: the second one sees what became of the first.
+    ///
+    /// Make it the first statement of the transaction: a deadlock here is then
+    /// retried by [`Database::transaction`] before anything was done.
+    ///
+    /// # Errors
+    ///
+    /// Fails with `Invalid` for an empty or oversized consumer or id, and with
+    /// the errors of the database.
+    pub async fn once(&self, tx: &mut Tx, id: &str) -> Result<Once> {
+        const OPERATION: &str = "inbox.once";
+        let bounds =
+            [("consumer", &*self.consumer, Self::MAX_CONSUMER), ("message id", id, Self::MAX_ID)];
+        for (what, text, max) in bounds {
+            if text.is_empty() || text.len() > max {
+                let found = text.len();
+                let detail = format!("{what} of {found} bytes: expected 1 to {max}");
+                return Err(Error::invalid(tx.database().at(OPERATION), detail));
+            }
+        }
+        let open = tx.open_mut(OPERATION)?;
+        let call = open.call(OPERATION);
+        let expires = Timestamp::from(SystemTime::now()).plus(self.retention);
+        let values = vec![Value::from(&*self.consumer), id.into(), expires.into()];
+        let remember = open.database.own_statement(REMEMBER, values, Access::Write);
+        let result = open.expose().run(call, remember).await;
+        let reply = open.settle(result)?;
+        Ok(if reply.done.affected == 0 { Once::Repeated } else { Once::First })
+    }
+}
+
+/// Rows to remove at a time, so that no sweep holds locks for long.
+const SWEEP_STEP: i64 = 1_000;
+
+const SWEEP_INBOX: Sql = Sql::per_engine()
+    .sqlite(
+        "DELETE FROM trine_inbox WHERE rowid IN \
+         (SELECT rowid FROM trine_inbox WHERE expires_at < ? LIMIT ?)",
+    )
+    .mysql("DELETE FROM trine_inbox WHERE expires_at < ? LIMIT ?");
+
+const SWEEP_TICKETS: Sql = Sql::per_engine()
+    .sqlite(
+        "DELETE FROM trine_ticket WHERE id IN \
+         (SELECT id FROM trine_ticket WHERE made_at < ? LIMIT ?)",
+    )
+    .mysql("DELETE FROM trine_ticket WHERE made_at < ? LIMIT ?");
+
+impl Database {
+    /// Removes what has outlived its retention from the inbox and the tickets,
+    /// in small steps, and returns how many rows went. Services do this by
+    /// themselves.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the errors of the database; what was removed stays removed.
+    pub async fn sweep(&self) -> Result<u64> {
+        let now = Timestamp::from(SystemTime::now());
+        // Twice the retention: a ticket answers `Expired` long before its row
+        // goes, whatever the clocks of two processes say.
+        let tickets = now.minus(self.shared().settings.ticket_retention.saturating_mul(2));
+        let inbox = self.sweep_table(SWEEP_INBOX, now).await?;
+        Ok(inbox + self.sweep_table(SWEEP_TICKETS, tickets).await?)
+    }
+
+    async fn sweep_table(&self, sql: Sql, before: Timestamp) -> Result<u64> {
+        let mut removed = 0;
+        loop {
+            let done = self.execute(sql, (before, SWEEP_STEP)).await?;
+            removed += done.affected;
+            if done.affected < SWEEP_STEP.unsigned_abs() {
+                return Ok(removed);
+            }
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! One global database and any number of shards, on SQLite, MySQL or MariaDB.
+//!
+//! A process builds one [`DbConfig`], connects one [`DbService`] from it, and
+//! hands out clones; all of them share one [`DbPool`]. What runs SQL is a
+//! [`Database`], which the service returns by role ([`global`](DbService::global)),
+//! by number ([`shard`](DbService::shard)) or by what it stores
+//! ([`for_key`](DbService::for_key)).
+//!
+//! # Example
+//!
+//! ```
+//! # #[cfg(feature = "sqlite")]
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use trine_db_shard::{DbConfig, DbService, Result};
+//!
+//! # let folder = tempfile::tempdir()?;
+//! let db = DbService::connect(&DbConfig::sqlite(&folder, 2)).await?;
+//! db.global().execute("CREATE TABLE note (id INTEGER PRIMARY KEY, text TEXT)", ()).await?;
+//!
+//! let count: u64 = db
+//!     .global()
+//!     .transaction(|mut tx| async move {
+//!         tx.execute("INSERT INTO note (text) VALUES (?)", ("hello",)).await?;
+//!         tx.query_one("SELECT COUNT(*) FROM note", ()).await
+//!     })
+//!     .await?;
+//! assert_eq!(count, 1);
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "sqlite"))]
+//! # fn main() {}
+//! ```
+//!
+//! # Guarantees
+//!
+//! Each names the check of the suite, or the test, that proves it on every
+//! engine.
+//!
+//! * A write that was acknowledged survives what the [durability] of its
+//!   database promises (`acknowledged_writes_survive_kill_9`).
+//! * A transaction is kept or undone as a whole, also when its future is
+//!   dropped, its body panics or its connection breaks
+//!   (`a_transaction_is_kept_or_undone_as_a_whole`,
+//!   `a_dropped_transaction_leaves_nothing`, `a_panicking_body_leaves_nothing`).
+//! * Dropping a future never costs a connection and never hands a row to
+//!   another caller (`dropped_queries_cost_no_connection`,
+//!   `a_dropped_call_breaks_its_transaction`).
+//! * A key has one shard, however many processes assign it at once, and a call
+//!   for an unknown key or shard goes nowhere else
+//!   (`three_processes_give_each_key_one_shard`,
+//!   `an_unknown_shard_is_never_another_one`).
+//! * While a key moves, nothing written for it is lost or left behind
+//!   (`a_key_moves_under_load_without_a_loss`).
+//! * A lost commit reply can be answered: committed, rolled back for good, or
+//!   still running (`tickets_tell_what_became_of_a_transaction`,
+//!   `a_ticket_asked_for_too_early_decides`).
+//! * Once a newer owner has shown its fence, an older one writes nothing more
+//!   (`old_fences_are_refused`, `a_refused_fence_cannot_be_committed`).
+//! * A message has its effect once per consumer
+//!   (`an_inbox_lets_a_message_in_once`, `an_inbox_makes_the_second_one_wait`).
+//! * After-commit handlers run after a commit only, and never break it
+//!   (`handlers_run_after_the_commit_only`, `a_failing_handler_harms_no_other`).
+//! * One tenant cannot take every connection
+//!   (`a_busy_tenant_leaves_room_for_others`).
+//! * A shard that is away stops nobody else and comes back by itself
+//!   (`a_broken_shard_stops_nobody_else`).
+//!
+//! # Not provided
+//!
+//! Transactions over several databases, joins across shards, translation of
+//! SQL between engines, read replicas. In-memory after-commit handlers are at
+//! most once and unordered. Killing a process proves process-crash durability;
+//! power loss is the promise of the engine's own sync.
+//!
+//! # Feature flags
+//!
+//! * `sqlite` (default): SQLite, bundled and compiled, in this process.
+//! * `mysql`: MySQL ≥ 8.0.1 and MariaDB ≥ 10.6, over TCP, TLS or a socket.
+//! * `conformance`: the suite, for engines of your own.
+//! * `sqlx-0_9`: access to sqlx 0.9 connections and pools.
+//!
+//! [durability]: trine_core::Durability
+
+#![forbid(unsafe_code)]
+
+mod backend;
+mod config;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+mod database;
+mod error;
+mod error_log;
+mod executor;
+mod fan_out;
+mod fence;
+mod inbox;
+mod map;
+mod migrate;
+mod params;
+mod pool;
+mod procedure;
+mod relocation;
+mod rolling;
+mod routing;
+mod row;
+mod schema;
+mod service;
+mod shard;
+mod sql;
+mod tenant;
+mod ticket;
+mod transaction;
+mod value;
+
+pub use backend::{
+    Access, BackendTransaction, BeginOptions, Call, Capabilities, DbBackend, Isolation, Observed,
+    PoolStats, Reply, RowStream, SavepointStep, ServerFacts, Statement,
+};
+#[cfg(feature = "mysql")]
+pub use backend::MysqlBackend;
+#[cfg(feature = "sqlite")]
+pub use backend::SqliteBackend;
+pub use config::{
+    Cancel, ConfigError, ConnectionConfig, DbConfig, ExecutorConfig, FanOutConfig, MapConfig,
+    MigrateMode, MysqlConfig, MysqlPoolConfig, ShardConfig, SqliteConfig, WhenFull,
+};
+pub use database::{Batch, Database};
+pub use error::{At, Conflict, DatabaseName, Error, Result, Unavailable};
+pub use error_log::ErrorRecord;
+pub use fan_out::{FanOut, FanOutCall, FanOutValue, Partial, Total};
+pub use inbox::{Inbox, Once};
+pub use migrate::{
+    AppliedStep, DatabaseReport, Drift, MigrationOutcome, MigrationReport, PendingStep, StepState,
+    migrate, pending, print_migrations,
+};
+pub use params::{IntoParams, Param, list, rows};
+pub use pool::DbPool;
+pub use procedure::{Procedures, TwinFuture};
+pub use rolling::{InvalidRollingTable, Period, RollingTable};
+pub use relocation::{AbortOutcome, Move, MoveKey, MoveOutcome};
+pub use routing::KeyShard;
+pub use row::{Columns, Done, FromRow, InvalidColumn, ResultSet, Row};
+pub use schema::migrations;
+pub use service::{DbDeps, DbService, ShardFacts};
+pub use shard::{InvalidShardKey, Routed, ShardId, ShardKey, ShardStatus, UnknownStatus};
+pub use sql::{Engine, Sql, SqlText, StatementText};
+pub use ticket::{InvalidTicket, Outcome, Ticket};
+pub use transaction::{Completion, HookFuture, Savepoint, Tx, TxOptions};
+pub use value::{Timestamp, Value};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeExamples;

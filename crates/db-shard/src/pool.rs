@@ -1,0 +1,120 @@
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::future::join_all;
+use trine_core::{Deadline, Metrics};
+
+use crate::backend::DbBackend;
+use crate::{ConfigError, ConnectionConfig, DatabaseName, DbConfig, Error, PoolStats, Result};
+
+/// The connections of a service: one set for each physical database, opened
+/// when the shard map first names it. Cloning shares them.
+#[derive(Clone)]
+pub struct DbPool {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    config: Arc<DbConfig>,
+    metrics: Metrics,
+    open: Mutex<BTreeMap<Box<str>, Arc<dyn DbBackend>>>,
+}
+
+impl DbPool {
+    pub(crate) fn new(config: Arc<DbConfig>, metrics: Metrics) -> Self {
+        Self { shared: Arc::new(Shared { config, metrics, open: Mutex::default() }) }
+    }
+
+    /// Returns the connections called `connection`, opening them for `part`
+    /// without any I/O if they are not open yet.
+    ///
+    /// # Errors
+    ///
+    /// Fails with `Invalid` if no connection has that name, or if its engine is
+    /// not compiled in.
+    pub(crate) fn acquire(
+        &self,
+        connection: &str,
+        part: &DatabaseName,
+    ) -> Result<Arc<dyn DbBackend>> {
+        let mut open = self.lock();
+        if let Some(backend) = open.get(connection) {
+            return Ok(Arc::clone(backend));
+        }
+        let Some(config) = self.shared.config.connections.get(connection) else {
+            let problem = format!("connections.{connection}: {part} needs it, and it is missing");
+            return Err(ConfigError::one(problem).into());
+        };
+        let backend = connect(connection, part, config, &self.shared.config, &self.shared.metrics)?;
+        open.insert(connection.into(), Arc::clone(&backend));
+        Ok(backend)
+    }
+
+    /// Returns the present numbers of every open database, by the name of its
+    /// connection.
+    #[must_use]
+    pub fn stats(&self) -> BTreeMap<Box<str>, PoolStats> {
+        self.lock().iter().map(|(name, backend)| (name.clone(), backend.stats())).collect()
+    }
+
+    /// Closes the connections called `connection`, side by side with others in
+    /// use; they are opened anew when next asked for.
+    pub(crate) async fn release(&self, connection: &str, deadline: Deadline) {
+        let backend = self.lock().remove(connection);
+        if let Some(backend) = backend {
+            backend.close(deadline).await;
+        }
+    }
+
+    /// Takes no new work, waits until the deadline for what is under way and
+    /// closes every connection. Idempotent.
+    pub async fn close(&self, deadline: Deadline) {
+        let open: Vec<_> = self.lock().values().map(Arc::clone).collect();
+        join_all(open.iter().map(|backend| backend.close(deadline))).await;
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Box<str>, Arc<dyn DbBackend>>> {
+        self.shared.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for DbPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.stats()).finish()
+    }
+}
+
+/// The one place that knows the engines by name.
+fn connect(
+    #[cfg_attr(
+        all(feature = "sqlite", feature = "mysql"),
+        expect(unused_variables, reason = "named only where an engine is missing")
+    )]
+    connection: &str,
+    part: &DatabaseName,
+    config: &ConnectionConfig,
+    service: &DbConfig,
+    metrics: &Metrics,
+) -> Result<Arc<dyn DbBackend>, Error> {
+    match config {
+        #[cfg(feature = "sqlite")]
+        ConnectionConfig::Sqlite(config) => {
+            let backend = crate::backend::sqlite::SqliteBackend::open(part, config)?;
+            Ok(Arc::new(crate::Observed::new(backend, part, service.slow_query.get(), metrics)))
+        }
+        #[cfg(feature = "mysql")]
+        ConnectionConfig::Mysql(config) => {
+            let timeout = service.query_timeout.get();
+            let backend = crate::backend::mysql::MysqlBackend::open(part, config, timeout)?;
+            Ok(Arc::new(crate::Observed::new(backend, part, service.slow_query.get(), metrics)))
+        }
+        #[cfg(not(all(feature = "sqlite", feature = "mysql")))]
+        other => {
+            let _ = (part, service, metrics);
+            let kind = other.engine();
+            let needed = format!("connections.{connection}.kind: \"{kind}\" needs feature {kind}");
+            Err(ConfigError::one(format!("{needed} of trine-db-shard")).into())
+        }
+    }
+}

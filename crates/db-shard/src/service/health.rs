@@ -1,0 +1,95 @@
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use trine_core::{Health, HealthStatus, Probe, Report};
+
+use super::DbService;
+use crate::{Database, DatabaseName, ShardStatus};
+
+/// Longest check of one database.
+const CHECK: Duration = Duration::from_secs(2);
+
+/// Least time between two checks of one database.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// One check for each database, so that none blocks another.
+#[derive(Debug, Default)]
+pub(super) struct Probes(Mutex<BTreeMap<Box<str>, Probe>>);
+
+impl Probes {
+    fn get(&self, name: &DatabaseName) -> Probe {
+        let mut probes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let probe = probes.entry(name.to_string().into());
+        probe.or_insert_with(|| Probe::new(CHECK, INTERVAL)).clone()
+    }
+}
+
+impl DbService {
+    /// Checks every database side by side, each with one round trip that is
+    /// bounded and shared by concurrent callers.
+    ///
+    /// Down if the global database is; degraded if a shard is, if the shard
+    /// map is older than its lease, or if a server refuses writes.
+    pub async fn health(&self) -> Health {
+        let map = self.shared.map.load_full();
+        let shards = map.shards.values().map(|shard| &shard.database);
+        let databases = std::iter::once(self.global()).chain(shards);
+        let checks = databases.map(|database| async move { (database, self.check(database).await) });
+        let mut health = Health::up();
+        for (database, part) in join_all(checks).await {
+            let is_global = *database.name() == DatabaseName::Global;
+            let status = if is_global { part.status } else { part.status.min(HealthStatus::Degraded) };
+            health.status = health.status.max(status);
+            if is_global {
+                health.latency = part.latency;
+                health.error.clone_from(&part.error);
+            } else if let (None, Some(error)) = (&health.error, &part.error) {
+                health.error = Some(format!("{}: {error}", database.name()));
+            }
+            health = health.with_part(database.name().to_string(), &part);
+        }
+        let lease = self.shared.config.map.lease.get();
+        let progress = self.shared.map_progress.health(lease);
+        let is_stale = progress.status > HealthStatus::Up && self.state() == trine_core::State::Running;
+        if is_stale {
+            health.status = health.status.max(HealthStatus::Degraded);
+            health.error.get_or_insert_with(|| "the shard map is older than its lease".to_owned());
+        }
+        let age = self.shared.map_progress.age();
+        health.with_detail("map_age_ms", u64::try_from(age.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    async fn check(&self, database: &Database) -> Health {
+        if database.status() == ShardStatus::Offline {
+            return Health::up().with_detail("status", ShardStatus::Offline.as_str());
+        }
+        let health = self.shared.probes.get(database.name()).check(|| observe(database)).await;
+        let stats = database.stats();
+        health
+            .with_detail("status", database.status().as_str())
+            .with_detail("proved", database.shared().status.is_proved())
+            .with_detail("pool_max", stats.max)
+            .with_detail("pool_size", stats.size)
+            .with_detail("pool_idle", stats.idle)
+            .with_detail("pool_waiting", stats.waiting)
+    }
+}
+
+async fn observe(database: &Database) -> Health {
+    let backend = database.shared().backend();
+    match backend.prove(database.own_call("health")).await {
+        Ok(facts) => {
+            let health = if facts.is_read_only && database.status().can_write() {
+                Health::degraded("the server refuses writes")
+            } else {
+                Health::up()
+            };
+            health
+                .with_detail("version", &*facts.version)
+                .with_detail("durability", facts.durability.to_string())
+        }
+        Err(error) => Health::down(Report(&error)),
+    }
+}

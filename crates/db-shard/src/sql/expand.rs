@@ -1,0 +1,163 @@
+use super::scan::{Token, Tokens};
+use super::{Engine, StatementText};
+use crate::{Param, Value};
+
+/// Most parameters of one statement: SQLite's limit, MySQL's is 65,535.
+pub(crate) const MAX_PARAMETERS: usize = 32_766;
+
+/// Why parameters do not fit a statement.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Misfit {
+    #[error("the statement takes {expected} parameters, {found} were given")]
+    Count { expected: usize, found: usize },
+    #[error("row {row} has {found} values, the first one has {expected}")]
+    Ragged { row: usize, expected: usize, found: usize },
+    #[error("parameter {parameter} has no rows: `VALUES ?` needs at least one")]
+    NoRows { parameter: usize },
+    #[error("{found} values in one statement, at most {MAX_PARAMETERS} are possible: send it in parts")]
+    TooMany { found: usize },
+}
+
+/// Writes lists and rows out into the text and returns the values in order.
+pub(crate) fn expand(
+    text: StatementText,
+    parameters: usize,
+    params: Vec<Param>,
+    engine: Engine,
+) -> Result<(StatementText, Vec<Value>), Misfit> {
+    if params.len() != parameters {
+        return Err(Misfit::Count { expected: parameters, found: params.len() });
+    }
+    if params.iter().all(|param| matches!(param, Param::One(_))) {
+        let one = |param| match param {
+            Param::One(value) => Some(value),
+            Param::List(_) | Param::Rows(_) => None,
+        };
+        return Ok((text, params.into_iter().filter_map(one).collect()));
+    }
+    let mut written = String::with_capacity(text.as_str().len() + 64);
+    let mut values = Vec::new();
+    let mut copied = 0;
+    let mut tokens = Tokens::new(text.as_str(), engine);
+    let mut params = params.into_iter().enumerate();
+    while let Some(token) = tokens.next() {
+        if !matches!(token, Token::Parameter { .. }) {
+            continue;
+        }
+        let Some((position, param)) = params.next() else { break };
+        let mark = tokens.offset() - 1;
+        written.push_str(text.as_str().get(copied..mark).unwrap_or_default());
+        copied = tokens.offset();
+        match param {
+            Param::One(value) => {
+                written.push('?');
+                values.push(value);
+            }
+            Param::List(members) => write_list(&mut written, &mut values, members),
+            Param::Rows(rows) => write_rows(&mut written, &mut values, rows, position + 1)?,
+        }
+    }
+    written.push_str(text.as_str().get(copied..).unwrap_or_default());
+    if values.len() > MAX_PARAMETERS {
+        return Err(Misfit::TooMany { found: values.len() });
+    }
+    Ok((text.written_out(written), values))
+}
+
+/// An empty list becomes NULL, which `IN` never matches. `NOT IN (NULL)`
+/// matches nothing either; the guide says so.
+fn write_list(written: &mut String, values: &mut Vec<Value>, mut members: Vec<Value>) {
+    let Some(last) = members.last().cloned() else {
+        written.push_str("NULL");
+        return;
+    };
+    members.resize(members.len().next_power_of_two().min(MAX_PARAMETERS.max(members.len())), last);
+    write_marks(written, members.len());
+    values.append(&mut members);
+}
+
+fn write_rows(
+    written: &mut String,
+    values: &mut Vec<Value>,
+    rows: Vec<Vec<Value>>,
+    parameter: usize,
+) -> Result<(), Misfit> {
+    let Some(expected) = rows.first().map(Vec::len) else {
+        return Err(Misfit::NoRows { parameter });
+    };
+    for (index, mut row) in rows.into_iter().enumerate() {
+        if row.len() != expected {
+            return Err(Misfit::Ragged { row: index + 1, expected, found: row.len() });
+        }
+        written.push_str(if index == 0 { "(" } else { ", (" });
+        write_marks(written, expected);
+        written.push(')');
+        values.append(&mut row);
+    }
+    Ok(())
+}
+
+fn write_marks(written: &mut String, count: usize) {
+    for index in 0..count {
+        written.push_str(if index == 0 { "?" } else { ", ?" });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{IntoParams, list, rows};
+
+    fn expanded(text: &'static str, params: impl IntoParams) -> Result<(String, usize), Misfit> {
+        let parameters = super::super::Shape::of(text, Engine::Sqlite).parameters;
+        let text = StatementText::constant(text);
+        expand(text, parameters, params.into_params(), Engine::Sqlite)
+            .map(|(text, values)| (text.as_str().to_owned(), values.len()))
+    }
+
+    #[test]
+    fn lists_grow_to_a_power_of_two() {
+        let (text, values) =
+            expanded("SELECT '?' FROM t WHERE a = ? AND b IN (?)", (1, list([1, 2, 3]))).unwrap();
+        assert_eq!(text, "SELECT '?' FROM t WHERE a = ? AND b IN (?, ?, ?, ?)");
+        assert_eq!(values, 5);
+    }
+
+    #[test]
+    fn an_empty_list_matches_nothing() {
+        let (text, values) = expanded("a IN (?)", (list::<i64>([]),)).unwrap();
+        assert_eq!((text.as_str(), values), ("a IN (NULL)", 0));
+    }
+
+    #[test]
+    fn rows_are_written_out() {
+        let two = rows([[1.into(), "a".into()], [2.into(), "b".into()]]);
+        let (text, values) = expanded("INSERT INTO t (a, b) VALUES ?", (two,)).unwrap();
+        assert_eq!(text, "INSERT INTO t (a, b) VALUES (?, ?), (?, ?)");
+        assert_eq!(values, 4);
+    }
+
+    #[test]
+    fn misfits_say_what_was_expected() {
+        let count = expanded("a = ? AND b = ?", (1,)).unwrap_err();
+        assert_eq!(count, Misfit::Count { expected: 2, found: 1 });
+        let ragged = Param::Rows(vec![vec![1.into()], vec![1.into(), 2.into()]]);
+        assert_eq!(
+            expanded("VALUES ?", vec![ragged]).unwrap_err(),
+            Misfit::Ragged { row: 2, expected: 1, found: 2 }
+        );
+        assert_eq!(
+            expanded("VALUES ?", vec![Param::Rows(vec![])]).unwrap_err(),
+            Misfit::NoRows { parameter: 1 }
+        );
+        let many = expanded("a IN (?)", (list(0..40_000_i64),)).unwrap_err();
+        assert!(matches!(many, Misfit::TooMany { .. }));
+    }
+
+    #[test]
+    fn constant_texts_stay_constant() {
+        let text = StatementText::constant("a = ?");
+        let (text, _) = expand(text, 1, (1,).into_params(), Engine::Sqlite).unwrap();
+        assert_eq!(text, StatementText::constant("a = ?"));
+    }
+}

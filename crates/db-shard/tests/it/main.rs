@@ -1,0 +1,13 @@
+//! What the crate promises, on every engine.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[cfg(feature = "mysql")]
+mod mariadb;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+#[cfg(feature = "sqlite")]
+mod sqlite_engine;
+mod migrations;
+mod error_log;
+mod rolling;
