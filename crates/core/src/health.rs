@@ -126,10 +126,20 @@ impl Health {
     /// Adds the health of a part: the worst status wins and keeps its error,
     /// the part's serialized health becomes the detail `name`.
     #[must_use]
-    pub fn with_part(mut self, name: impl Into<String>, part: &Self) -> Self {
-        let name = name.into();
-        if part.status > self.status {
-            self.status = part.status;
+    pub fn with_part(self, name: impl Into<String>, part: &Self) -> Self {
+        self.with_part_at(name.into(), part, part.status)
+    }
+
+    /// Adds the health of a part that the whole can do without: down, it makes
+    /// the whole degraded. The detail shows its own status.
+    #[must_use]
+    pub fn with_optional_part(self, name: impl Into<String>, part: &Self) -> Self {
+        self.with_part_at(name.into(), part, part.status.min(HealthStatus::Degraded))
+    }
+
+    fn with_part_at(mut self, name: String, part: &Self, status: HealthStatus) -> Self {
+        if status > self.status {
+            self.status = status;
             self.error = part.error.as_ref().map(|error| format!("{name}: {error}"));
         }
         let part = serde_json::to_value(part).unwrap_or_default();
@@ -183,6 +193,14 @@ impl fmt::Display for Rfc3339 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_optional_part_that_is_down_degrades_the_whole() {
+        let whole = Health::up().with_optional_part("spare", &Health::down("away"));
+        assert_eq!(whole.status, HealthStatus::Degraded);
+        assert_eq!(whole.error.as_deref(), Some("spare: away"));
+        assert_eq!(whole.details["spare"]["status"], "down");
+    }
 
     #[test]
     fn the_worst_status_is_the_greatest() {

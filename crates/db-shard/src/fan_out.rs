@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_util::stream::{self, StreamExt};
 use trine_core::{CallContext, Deadline};
 
+use crate::routing::CALLER;
 use crate::{
     Database, DbService, Done, Error, FromRow, IntoParams, Param, Result, ShardId, SqlText,
 };
@@ -269,31 +270,30 @@ impl FanOutCall {
         let own = Deadline::after(self.timeout).or_earlier(self.deadline);
         let deadline = own.or_earlier(context.deadline());
         let limit = match context.deadline() {
-            Some(caller) if caller < own => "the deadline of the call",
+            Some(caller) if caller < own => CALLER,
             _ => "db.fan_out.timeout",
         };
         let began = tokio::time::Instant::now();
         let context = context.with_deadline(deadline);
-        let shards = self.shards(operation)?;
-        let mut waiting: BTreeMap<ShardId, Database> = shards.into_iter().collect();
+        let mut waiting = self.shards(operation)?;
         let mut gathered = Gathered { by_shard: BTreeMap::new(), failed: Vec::new() };
-        let (ask, context) = (&ask, &context);
-        let asked: Vec<_> = waiting.clone().into_iter().collect();
-        let mut answers = stream::iter(asked)
-            .map(|(id, database)| async move {
-                (id, context.clone().scope(ask(database)).await)
+        let (service, ask, context) = (&self.service, &ask, &context);
+        let ids: Vec<_> = waiting.keys().copied().collect();
+        let mut answers = stream::iter(ids)
+            .map(|id| async move {
+                let answer = async { ask(service.shard(id)?).await };
+                (id, context.clone().scope(answer).await)
             })
             .buffer_unordered(self.concurrency);
         while let Some(Some((id, answer))) = deadline.limit(answers.next()).await {
-            let answered = waiting.remove(&id);
-            match (answer, partial) {
+            waiting.remove(&id);
+            match (answer.map_err(|error| named(error, limit)), partial) {
                 (Ok(answer), _) => {
                     gathered.by_shard.insert(id, answer);
                 }
                 (Err(error), Partial::Fail) => return Err(error),
                 (Err(error), Partial::Mark) => gathered.failed.push((id, error)),
             }
-            drop(answered);
         }
         for (id, database) in waiting {
             let (at, after) = (database.at(operation), began.elapsed());
@@ -308,7 +308,7 @@ impl FanOutCall {
     }
 
     /// Returns the shards to ask, those that will refuse among them.
-    fn shards(&self, operation: &'static str) -> Result<Vec<(ShardId, Database)>> {
+    fn shards(&self, operation: &'static str) -> Result<BTreeMap<ShardId, Database>> {
         let map = self.service.shared.map.load();
         let ids = self.shards.clone().unwrap_or_else(|| map.ids());
         let find = |id| match map.get(id) {
@@ -319,6 +319,14 @@ impl FanOutCall {
             }
         };
         ids.into_iter().map(find).collect()
+    }
+}
+
+/// Says what set the deadline that the statements were given.
+fn named(error: Error, limit: &'static str) -> Error {
+    match error {
+        Error::Timeout { at, after, limit: CALLER } => Error::Timeout { at, after, limit },
+        other => other,
     }
 }
 

@@ -72,18 +72,13 @@ impl Period {
     /// Returns the period whose suffix this is.
     fn parse(self, suffix: &str) -> Option<i64> {
         let number = |range: Range<usize>| suffix.get(range)?.parse::<i64>().ok();
-        let is_monthly = self == Self::Monthly;
-        let length = if is_monthly { 6 } else { 8 };
-        if suffix.len() != length || !suffix.bytes().all(|byte| byte.is_ascii_digit()) {
-            return None;
-        }
         let (year, month) = (number(0..4)?, number(4..6)?);
-        let day = if is_monthly { 1 } else { number(6..8)? };
+        let day = if self == Self::Monthly { 1 } else { number(6..8)? };
         if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
             return None;
         }
         let period = self.of_day(Date { year, month, day }.to_days());
-        // What is no date, or no Monday, comes out as another one.
+        // What is no date, no Monday or longer comes out as another text.
         (self.suffix(period) == suffix).then_some(period)
     }
 }

@@ -21,6 +21,9 @@ pub use key_shard::KeyShard;
 const READ: Sql =
     Sql::portable("SELECT shard_id, moving_to, epoch FROM trine_shard_key WHERE shard_key = ?");
 
+/// What [`Call::until`](crate::Call::until) calls the deadline of a context.
+pub(crate) const CALLER: &str = "the deadline of the call";
+
 /// A key as the global database has it.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub(crate) struct KeyRow {
@@ -147,13 +150,15 @@ impl crate::DbService {
             // Several callers wait for it, so it has no caller's deadline.
             async move { service.read_route(operation, &key).await.map_err(Into::into) }.boxed()
         });
-        let context = CallContext::current();
-        let answer = match context.deadline() {
-            Some(deadline) => deadline.limit(reading).await.ok_or_else(|| Error::Timeout {
-                at: self.global().at(operation),
-                after: Duration::ZERO,
-                limit: "the deadline of the call",
-            })?,
+        let answer = match CallContext::current().deadline() {
+            Some(deadline) => {
+                let after = deadline.remaining();
+                deadline.limit(reading).await.ok_or_else(|| Error::Timeout {
+                    at: self.global().at(operation),
+                    after,
+                    limit: CALLER,
+                })?
+            }
             None => reading.await,
         };
         answer.map_err(cache::shared_error)
@@ -265,7 +270,7 @@ mod tests {
     fn a_statement_ends_before_the_lease_does() {
         let lease = Duration::from_secs(8);
         let route = route(None);
-        let at = |secs| Moment::from_elapsed(Duration::from_secs(100 + secs));
+        let at = |secs: u64| Moment::from_elapsed(Duration::from_secs(100 + secs));
         assert!(route.is_fresh(at(3), lease));
         assert!(!route.is_fresh(at(4), lease));
         assert_eq!(route.left(at(0), lease), Duration::from_secs(7));

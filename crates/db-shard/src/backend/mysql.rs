@@ -1,3 +1,4 @@
+mod alarm;
 mod calendar;
 mod connector;
 mod decode;
@@ -11,8 +12,11 @@ mod transaction;
 mod translate;
 
 use std::fmt;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -64,7 +68,6 @@ pub struct MysqlBackend {
 struct Inner {
     name: DatabaseName,
     pool: Pool,
-    shield: Arc<Shield>,
     max: usize,
     acquire_timeout: Duration,
     is_closed: AtomicBool,
@@ -84,18 +87,18 @@ impl MysqlBackend {
     ) -> Result<Self> {
         let connector = Arc::new(Connector::new(name, config, query_timeout)?);
         let max = usize::try_from(config.pool.max.get()).unwrap_or(usize::MAX);
-        let manager = Manager::new(connector, config.pool.idle_check.get());
+        let grace = config.cancel_grace.get();
+        let shield = Arc::new(Shield::new(config.cancel, grace, Arc::clone(&connector), max));
+        let manager = Manager::new(connector, shield, config.pool.idle_check.get());
         let pool = Pool::builder(manager)
             .max_size(max)
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|error| Error::Internal { at: At::new("open", name), cause: error.into() })?;
-        let shield = Shield::new(config.cancel, config.cancel_grace.get(), pool.clone(), max);
         Ok(Self {
             inner: Arc::new(Inner {
                 name: name.clone(),
                 pool,
-                shield: Arc::new(shield),
                 max,
                 acquire_timeout: config.pool.acquire_timeout.get(),
                 is_closed: AtomicBool::new(false),
@@ -108,6 +111,10 @@ impl MysqlBackend {
         At::new(call.operation, &self.inner.name)
     }
 
+    fn shield(&self) -> &Arc<Shield> {
+        self.inner.pool.manager().shield()
+    }
+
     fn name(&self) -> &DatabaseName {
         &self.inner.name
     }
@@ -118,18 +125,28 @@ impl MysqlBackend {
         if inner.is_closed.load(Ordering::Acquire) {
             return Err(Error::Closed { at: self.at(call) });
         }
-        inner.shield.start(&inner.tasks);
-        let object = match call.deadline.limit(inner.pool.timeout_get(&AT_ONCE)).await {
+        self.shield().start(&inner.tasks);
+        let object = match self.take(call).await {
             Some(Ok(object)) => object,
-            Some(Err(PoolError::Timeout(TimeoutType::Wait))) => self.wait(call).await?,
+            Some(Err(PoolError::Timeout(TimeoutType::Wait))) => Box::pin(self.wait(call)).await?,
             Some(Err(error)) => return Err(self.refused(call, error)),
             None => return Err(timed_out(self.at(call), call, Stake::Nothing)),
         };
-        let held = Held::new(object, Arc::clone(&inner.shield));
+        let held = Held::new(object);
         if inner.is_closed.load(Ordering::Acquire) {
             return Err(Error::Closed { at: self.at(call) });
         }
         Ok(held)
+    }
+
+    /// Takes a connection if one is free or can be made.
+    async fn take(&self, call: &Call) -> Option<Result<Object, PoolError<Refusal>>> {
+        let mut taking = pin!(self.inner.pool.timeout_get(&AT_ONCE));
+        let first = poll_fn(|context| Poll::Ready(taking.as_mut().poll(context))).await;
+        match first {
+            Poll::Ready(taken) => Some(taken),
+            Poll::Pending => call.deadline.limit(taking).await,
+        }
     }
 
     async fn wait(&self, call: &Call) -> Result<Object> {
@@ -257,7 +274,7 @@ impl DbBackend for MysqlBackend {
 
     async fn prove(&self, call: Call) -> Result<ServerFacts> {
         let facts = self.facts(&call).await?;
-        match call.deadline.limit(self.inner.shield.prove()).await {
+        match call.deadline.limit(self.shield().prove()).await {
             Some(Ok(())) => Ok(facts),
             Some(Err(refusal)) => Err(refusal.into_error(self.at(&call))),
             None => Err(timed_out(self.at(&call), &call, Stake::Nothing)),
@@ -266,8 +283,7 @@ impl DbBackend for MysqlBackend {
 
     async fn run(&self, call: Call, statement: Statement) -> Result<Reply> {
         let mut held = self.acquire(&call).await?;
-        let ended = call.deadline.limit(held.run(&call, &statement)).await;
-        held.judge(self.name(), &call, Stake::of(statement.access), ended)
+        held.run(self.name(), &call, Stake::of(statement.access), &statement).await
     }
 
     async fn run_all(&self, call: Call, statements: Vec<Statement>) -> Result<Vec<Reply>> {
@@ -307,7 +323,7 @@ impl DbBackend for MysqlBackend {
 
     fn stats(&self) -> PoolStats {
         let status = self.inner.pool.status();
-        let (cancelled, abandoned) = self.inner.shield.counts();
+        let (cancelled, abandoned) = self.shield().counts();
         PoolStats {
             max: self.inner.max,
             size: status.size,
@@ -334,7 +350,7 @@ impl DbBackend for MysqlBackend {
         deadline.limit(farewell).await;
         deadline.limit(self.emptied()).await;
         inner.tasks.shutdown(deadline).await;
-        inner.shield.close().await;
+        self.shield().close().await;
     }
 }
 

@@ -6,6 +6,7 @@ mod link;
 mod lock;
 mod place;
 mod reader;
+mod session;
 mod shared;
 mod snapshot;
 mod sync;
@@ -23,13 +24,15 @@ use futures_util::{StreamExt, stream};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::sleep_until;
-use trine_core::{Deadline, Tasks};
+use trine_core::{Deadline, Durability, Tasks};
 
 use super::{
     Access, BackendTransaction, BeginOptions, Call, Capabilities, DbBackend, Isolation, PoolStats,
     Reply, RowStream, ServerFacts, Statement,
 };
-use crate::{DatabaseName, Engine, Error, Result, ResultSet, SqliteConfig, Unavailable};
+use crate::{
+    ConfigError, DatabaseName, Engine, Error, Result, ResultSet, SqliteConfig, Unavailable,
+};
 
 use failure::Failure;
 use group::Job;
@@ -78,7 +81,16 @@ pub struct SqliteBackend {
 
 impl SqliteBackend {
     /// Prepares the database of `config`; nothing is opened before first use.
+    ///
+    /// # Errors
+    ///
+    /// Fails with `Invalid` without a path, and for durability `memory`: the
+    /// database is a file.
     pub fn open(name: &DatabaseName, config: &SqliteConfig) -> Result<Self> {
+        if config.path.as_os_str().is_empty() || config.durability == Durability::Memory {
+            let problem = "expected a path, and durability `synced` or `async`";
+            return Err(ConfigError::one(problem.to_owned()).into());
+        }
         Ok(Self {
             shared: Arc::new(Shared::new(name, config)),
             inbox: Mutex::default(),
@@ -88,7 +100,11 @@ impl SqliteBackend {
 
     /// Puts a request into the queue of the writer, which it starts if there
     /// is none, or none any more.
-    fn request<T>(&self, call: &Call, request: impl FnOnce(Place<T>) -> Request) -> Result<Waiting<T>> {
+    fn request<T>(
+        &self,
+        call: &Call,
+        request: impl FnOnce(Place<T>) -> Request,
+    ) -> Result<Waiting<T>> {
         let closed = || Error::Closed { at: self.shared.at(call) };
         if self.shared.closing.is_cancelled() {
             return Err(closed());
@@ -250,7 +266,11 @@ impl DbBackend for SqliteBackend {
         Err(unsupported_call(&self.shared, &call))
     }
 
-    async fn begin(&self, call: Call, options: BeginOptions) -> Result<Box<dyn BackendTransaction>> {
+    async fn begin(
+        &self,
+        call: Call,
+        options: BeginOptions,
+    ) -> Result<Box<dyn BackendTransaction>> {
         match options.access {
             Access::Read => {
                 self.ensure_open(&call).await?;

@@ -6,7 +6,7 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use trine_core::{CallContext, Deadline};
 
-use super::Route;
+use super::{CALLER, Route};
 use crate::backend::Access;
 use crate::relocation::epoch::{self, Gate, Refusal};
 use crate::{
@@ -47,6 +47,9 @@ pub struct KeyShard {
     route: Route,
 }
 
+/// The setting that ends plain statements.
+const LEASE: &str = "db.map.lease";
+
 /// What one statement may act on, and until when.
 struct Bound {
     database: Database,
@@ -64,8 +67,8 @@ impl Bound {
     /// Says that the lease was the limit, where it was.
     fn named(&self, error: Error) -> Error {
         match error {
-            Error::Timeout { at, after, limit: "the deadline of the call" } if self.is_lease => {
-                Error::Timeout { at, after, limit: "db.map.lease" }
+            Error::Timeout { at, after, limit: CALLER } if self.is_lease => {
+                Error::Timeout { at, after, limit: LEASE }
             }
             other => other,
         }
@@ -159,7 +162,7 @@ impl KeyShard {
             };
             let Some(first) = first else {
                 let at = bound.database.at(OPERATION);
-                let limit = if bound.is_lease { "db.map.lease" } else { "the deadline of the call" };
+                let limit = if bound.is_lease { LEASE } else { CALLER };
                 let after = this.service.shared.config.map.lease.get();
                 return Err(Error::Timeout { at, after, limit });
             };

@@ -3,7 +3,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use trine_core::{Health, HealthStatus, Probe, Report};
+use trine_core::{Health, HealthStatus, Probe, Report, State};
 
 use super::DbService;
 use crate::{Database, DatabaseName, ShardStatus};
@@ -39,21 +39,17 @@ impl DbService {
         let checks = databases.map(|database| async move { (database, self.check(database).await) });
         let mut health = Health::up();
         for (database, part) in join_all(checks).await {
-            let is_global = *database.name() == DatabaseName::Global;
-            let status = if is_global { part.status } else { part.status.min(HealthStatus::Degraded) };
-            health.status = health.status.max(status);
-            if is_global {
+            let name = database.name().to_string();
+            if *database.name() == DatabaseName::Global {
                 health.latency = part.latency;
-                health.error.clone_from(&part.error);
-            } else if let (None, Some(error)) = (&health.error, &part.error) {
-                health.error = Some(format!("{}: {error}", database.name()));
+                health = health.with_part(name, &part);
+            } else {
+                health = health.with_optional_part(name, &part);
             }
-            health = health.with_part(database.name().to_string(), &part);
         }
         let lease = self.shared.config.map.lease.get();
         let progress = self.shared.map_progress.health(lease);
-        let is_stale = progress.status > HealthStatus::Up && self.state() == trine_core::State::Running;
-        if is_stale {
+        if progress.status > HealthStatus::Up && self.state() == State::Running {
             health.status = health.status.max(HealthStatus::Degraded);
             health.error.get_or_insert_with(|| "the shard map is older than its lease".to_owned());
         }

@@ -4,6 +4,8 @@
 
 #[cfg(feature = "mysql")]
 mod mariadb;
+#[cfg(feature = "mysql")]
+mod mysql_engine;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 #[cfg(feature = "sqlite")]
@@ -11,3 +13,11 @@ mod sqlite_engine;
 mod migrations;
 mod error_log;
 mod rolling;
+#[cfg(all(feature = "mysql", feature = "sqlite"))]
+mod fan_out;
+#[cfg(all(feature = "mysql", feature = "sqlite"))]
+mod move_key;
+#[cfg(all(feature = "mysql", feature = "sqlite"))]
+mod routing;
+#[cfg(feature = "mysql")]
+mod faults;

@@ -150,7 +150,8 @@ fn greeting(query_timeout: Duration) -> String {
          SELECT CONNECTION_ID(), VERSION(), \
          CONCAT_WS('/', /*!80000 @@server_uuid, */ @@hostname, @@port, UNIX_TIMESTAMP() - \
          (SELECT VARIABLE_VALUE FROM /*M! information_schema.GLOBAL_STATUS */ \
-         /*!80000 performance_schema.global_status */ WHERE VARIABLE_NAME = 'UPTIME')), \
+         /*!80000 performance_schema.global_status */ WHERE VARIABLE_NAME = 'UPTIME'), \
+         SUBSTRING(UUID(), 20, 4)), \
          @@innodb_rollback_on_timeout, NOW(6), CAST(0 AS DECIMAL(65, 30))"
     )
 }
@@ -226,8 +227,9 @@ impl Product {
 pub(super) struct Server {
     pub(super) product: Product,
     version: Version,
-    /// Differs between servers, and between two runs of one: who it is and the
-    /// second it was started in.
+    /// Differs between servers, and between two runs of one: who it is, the
+    /// second it was started in, and the clock sequence of its UUIDs, which is
+    /// drawn at each start.
     pub(super) identity: Box<str>,
     /// A lock wait that times out ends the transaction, not the statement.
     pub(super) rolls_back_on_lock_wait: bool,

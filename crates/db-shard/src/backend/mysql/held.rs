@@ -1,11 +1,12 @@
 use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
+use std::pin::pin;
+
+use sqlx::SqlStr;
 
 use super::manager::Object;
 use super::session::{Failure, Session};
-use super::shield::Shield;
 use super::translate::{Stake, Verdict, number, timed_out, translate};
-use crate::backend::Call;
+use crate::backend::{Call, Reply, Statement};
 use crate::error::At;
 use crate::{DatabaseName, Error, Result};
 
@@ -21,12 +22,40 @@ const LOCK_WAIT: u16 = 1205;
 pub(super) struct Held {
     /// Taken by the drop only.
     object: Option<Object>,
-    shield: Arc<Shield>,
 }
 
 impl Held {
-    pub(super) fn new(object: Object, shield: Arc<Shield>) -> Self {
-        Self { object: Some(object), shield }
+    pub(super) fn new(object: Object) -> Self {
+        Self { object: Some(object) }
+    }
+
+    /// Runs a statement until the call's deadline.
+    pub(super) async fn run(
+        &mut self,
+        name: &DatabaseName,
+        call: &Call,
+        stake: Stake,
+        statement: &Statement,
+    ) -> Result<Reply> {
+        let mut alarm = std::mem::take(&mut self.alarm);
+        let ended = {
+            let work = pin!(Session::run(self, call, statement));
+            alarm.limit(call.deadline, work).await
+        };
+        self.alarm = alarm;
+        self.judge(name, call, stake, ended)
+    }
+
+    /// Runs one of our own texts until the call's deadline.
+    pub(super) async fn command(
+        &mut self,
+        name: &DatabaseName,
+        call: &Call,
+        stake: Stake,
+        text: SqlStr,
+    ) -> Result<()> {
+        let ended = call.deadline.limit(Session::command(self, text)).await;
+        self.judge(name, call, stake, ended.map(|ended| ended.map_err(Failure::from)))
     }
 
     /// Turns the end of an exchange into the caller's answer; `None` is the
@@ -67,8 +96,10 @@ impl Held {
             // What runs next would commit by itself.
             self.in_transaction = false;
         }
-        if verdict.is_broken {
-            self.shield.suspect_all();
+        if verdict.is_broken
+            && let Some(pool) = self.object.as_ref().and_then(Object::pool)
+        {
+            pool.manager().suspect_all();
         }
     }
 }
@@ -96,11 +127,11 @@ impl Drop for Held {
         };
         if object.is_clean() {
             // Goes back to the pool.
-            drop(object);
-        } else if object.is_broken {
-            drop(Object::take(object));
-        } else {
-            self.shield.take_over(object);
+            return;
+        }
+        match Object::pool(&object) {
+            Some(pool) if !object.is_broken => pool.manager().shield().take_over(object),
+            _ => drop(Object::take(object)),
         }
     }
 }

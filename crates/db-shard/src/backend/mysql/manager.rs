@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use super::connector::{Connector, Refusal};
 use super::gate::Gate;
 use super::session::Session;
+use super::shield::Shield;
 
 /// A pool of connections.
 pub(super) type Pool = managed::Pool<Manager>;
@@ -23,6 +24,7 @@ pub(super) type Object = managed::Object<Manager>;
 pub(super) struct Manager {
     connector: Arc<Connector>,
     gate: Gate,
+    shield: Arc<Shield>,
     idle_check: Duration,
     /// Raised whenever a connection breaks.
     generation: AtomicU64,
@@ -33,15 +35,24 @@ pub(super) struct Manager {
 }
 
 impl Manager {
-    pub(super) fn new(connector: Arc<Connector>, idle_check: Duration) -> Self {
+    pub(super) fn new(
+        connector: Arc<Connector>,
+        shield: Arc<Shield>,
+        idle_check: Duration,
+    ) -> Self {
         Self {
             connector,
+            shield,
             gate: Gate::new(),
             idle_check,
             generation: AtomicU64::new(1),
             alive_since: AtomicU64::new(0),
             left: Notify::new(),
         }
+    }
+
+    pub(super) fn shield(&self) -> &Arc<Shield> {
+        &self.shield
     }
 
     pub(super) fn gate(&self) -> &Gate {
@@ -91,11 +102,13 @@ impl managed::Manager for Manager {
         const RETIRED: RecycleError<Refusal> = RecycleError::Message(std::borrow::Cow::Borrowed("retired"));
         // Guards give no such connection back; a row of another caller's would
         // be too high a price for a mistake there.
-        if !session.is_clean() || session.is_full() || metrics.age() >= session.lifetime {
+        let idle = metrics.last_used();
+        let age = idle + metrics.recycled.map_or(Duration::ZERO, |last| last - metrics.created);
+        if !session.is_clean() || session.is_full() || age >= session.lifetime {
             return Err(RETIRED);
         }
         let generation = self.generation.load(Ordering::Acquire);
-        if session.generation == generation && metrics.last_used() < self.idle_check {
+        if session.generation == generation && idle < self.idle_check {
             return Ok(());
         }
         if Box::pin(self.is_alive(session, generation)).await { Ok(()) } else { Err(RETIRED) }

@@ -6,6 +6,7 @@ use futures_util::stream::BoxStream;
 use sqlx::mysql::{MySqlArguments, MySqlConnection, MySqlQueryResult, MySqlRow};
 use sqlx::{Either, Executor as _, SqlSafeStr as _, SqlStr};
 
+use super::alarm::Alarm;
 use super::connector::Server;
 use super::decode::Layout;
 use super::encode::{NativeTypes, encode};
@@ -29,6 +30,7 @@ pub(super) struct Session {
     types: NativeTypes,
     statement_cache: usize,
     limit: StatementLimit,
+    pub(super) alarm: Alarm,
     /// A request was sent, and its answer has not been read to the end.
     pub(super) is_busy: bool,
     /// Must not be used again.
@@ -85,6 +87,7 @@ impl Session {
             types,
             statement_cache,
             limit: StatementLimit { usual: limit, present: limit },
+            alarm: Alarm::default(),
             is_busy: false,
             is_broken: false,
             in_transaction: false,
@@ -132,13 +135,6 @@ impl Session {
         let rows = self.driver.fetch_all(sqlx::raw_sql(text)).await;
         self.settle(rows.as_ref().err());
         rows?.pop().ok_or(sqlx::Error::RowNotFound)
-    }
-
-    /// Begins a transaction with one of our own texts.
-    pub(super) async fn start_transaction(&mut self, text: SqlStr) -> sqlx::Result<()> {
-        self.command(text).await?;
-        self.in_transaction = true;
-        Ok(())
     }
 
     /// Tells whether the next answer is the one to the next question.
@@ -209,7 +205,7 @@ impl Session {
             && statement.values.is_empty()
         {
             let text = sqlx::raw_sql(statement.text.to_driver());
-            ended = gathered.read(self.driver.fetch_many(text)).await;
+            ended = Box::pin(gathered.read(self.driver.fetch_many(text))).await;
         }
         self.settle_with(&ended);
         ended

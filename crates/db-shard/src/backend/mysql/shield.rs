@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use trine_core::{Intensity, Tasks};
 
 use super::connector::{Connector, Refusal};
-use super::manager::{Object, Pool};
+use super::manager::Object;
 use super::session::Session;
 use super::translate::number;
 use crate::Cancel;
@@ -39,7 +39,7 @@ const KILL_BOUND: Duration = Duration::from_secs(1);
 pub(super) struct Shield {
     policy: Cancel,
     grace: Duration,
-    pool: Pool,
+    connector: Arc<Connector>,
     sender: mpsc::Sender<Object>,
     queue: Mutex<mpsc::Receiver<Object>>,
     killer: Mutex<Option<Session>>,
@@ -50,13 +50,18 @@ pub(super) struct Shield {
 }
 
 impl Shield {
-    pub(super) fn new(policy: Cancel, grace: Duration, pool: Pool, places: usize) -> Self {
+    pub(super) fn new(
+        policy: Cancel,
+        grace: Duration,
+        connector: Arc<Connector>,
+        places: usize,
+    ) -> Self {
         // Every connection has its place in the pool, so there are never more.
         let (sender, queue) = mpsc::channel(places);
         Self {
             policy,
             grace,
-            pool,
+            connector,
             sender,
             queue: Mutex::new(queue),
             killer: Mutex::new(None),
@@ -84,7 +89,7 @@ impl Shield {
             let mut killer = self.killer.lock().await;
             if killer.as_ref().is_none_or(|killer| !killer.is_clean()) {
                 *killer = None;
-                *killer = Some(self.connector().connect().await?);
+                *killer = Some(self.connector.connect().await?);
             }
         }
         Ok(())
@@ -106,10 +111,6 @@ impl Shield {
     /// end was not confirmed in time.
     pub(super) fn counts(&self) -> (u64, u64) {
         (self.cancelled.load(Ordering::Relaxed), self.abandoned.load(Ordering::Relaxed))
-    }
-
-    pub(super) fn suspect_all(&self) {
-        self.pool.manager().suspect_all();
     }
 
     /// Takes a connection with an answer outstanding or a transaction open.
@@ -135,10 +136,6 @@ impl Shield {
             self.abandoned.fetch_add(1, Ordering::Relaxed);
         }
         drop(Object::take(object));
-    }
-
-    fn connector(&self) -> &Connector {
-        self.pool.manager().connector()
     }
 
     async fn serve(self: Arc<Self>, token: CancellationToken) {
@@ -222,7 +219,7 @@ impl Shield {
         victim: &Victim,
     ) -> Option<&'a mut Session> {
         if killer.is_none() {
-            let connecting = self.connector().connect();
+            let connecting = self.connector.connect();
             *killer = timeout_at(victim.until, connecting).await.ok()?.ok();
         }
         killer.as_mut()
@@ -286,9 +283,8 @@ async fn roll_back(mut object: Object, grace: Duration) -> Option<Object> {
 
 /// Tells whether an id of the one means the same to the other.
 ///
-/// The identity holds the second in which the server was started. Within one
-/// run, ids grow in the order in which connections are made: this tells apart
-/// two runs that began in the same second.
+/// Within one run of a server, ids grow in the order in which connections are
+/// made: where they do not, two runs happen to have told the same identity.
 fn is_same_server(killer: &Session, victim: &Session) -> bool {
     let in_order = |first: &Session, second: &Session| {
         first.made.1 > second.made.0 || first.id() < second.id()

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 
 use super::held::Held;
+#[cfg(feature = "sqlx-0_9")]
 use super::session::Failure;
 use super::translate::Stake;
 use crate::backend::{
@@ -38,9 +39,8 @@ impl MysqlTransaction {
         options: BeginOptions,
     ) -> Result<Self> {
         let isolation = options.isolation.unwrap_or(DEFAULT_ISOLATION);
-        let started = held.start_transaction(begin_text(isolation, options.access));
-        let started = call.deadline.limit(started).await;
-        held.judge(&name, call, Stake::Nothing, started.map(|ended| ended.map_err(Failure::from)))?;
+        held.command(&name, call, Stake::Nothing, begin_text(isolation, options.access)).await?;
+        held.in_transaction = true;
         let stake = match options.access {
             Access::Read => Stake::Nothing,
             Access::Write => Stake::Uncommitted,
@@ -94,16 +94,13 @@ impl MysqlTransaction {
 
     async fn command(&mut self, call: &Call, stake: Stake, text: SqlStr) -> Result<()> {
         self.ready(call).await?;
-        let ended = call.deadline.limit(self.held.command(text)).await;
-        let ended = ended.map(|ended| ended.map_err(Failure::from));
-        self.held.judge(&self.name, call, stake, ended)
+        self.held.command(&self.name, call, stake, text).await
     }
 
     /// Runs one statement.
     pub(super) async fn run(&mut self, call: &Call, statement: &Statement) -> Result<Reply> {
         self.ready(call).await?;
-        let ended = call.deadline.limit(self.held.run(call, statement)).await;
-        self.held.judge(&self.name, call, self.stake, ended)
+        self.held.run(&self.name, call, self.stake, statement).await
     }
 
     pub(super) async fn commit(&mut self, call: &Call) -> Result<()> {

@@ -103,11 +103,8 @@ impl Writer {
 
     async fn each_alone(&mut self, jobs: Vec<Job>) {
         for job in jobs {
-            let outcome = if job.place.turn.has_left() {
-                Err(Failure::Late)
-            } else {
-                self.alone(&job).await
-            };
+            let outcome =
+                if job.place.turn.has_left() { Err(Failure::Late) } else { self.alone(&job).await };
             if outcome.is_ok() {
                 self.committed();
             }
@@ -198,7 +195,11 @@ pub(super) async fn begin(link: &mut Link) -> Result<(), Failure> {
     control(link, BEGIN, Phase::Write).await
 }
 
-pub(super) async fn control(link: &mut Link, text: &'static str, phase: Phase) -> Result<(), Failure> {
+pub(super) async fn control(
+    link: &mut Link,
+    text: &'static str,
+    phase: Phase,
+) -> Result<(), Failure> {
     link.control(text).await.map_err(|error| Failure::driver(error, phase))
 }
 

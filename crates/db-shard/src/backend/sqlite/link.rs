@@ -59,7 +59,7 @@ impl Link {
         while let Some(step) = steps.next().await {
             is_finished |= step?.is_left();
         }
-        // A thread that dies closes the channel, which looks like an end.
+        // As at the end of `run`.
         if is_finished { Ok(()) } else { Err(sqlx::Error::WorkerCrashed) }
     }
 
@@ -74,36 +74,36 @@ impl Link {
     ) -> Run {
         let watch = Arc::clone(&self.watch);
         watch.begin_statement();
-        let mut run = Run { finished: 0, reply: Reply::default(), failure: None };
-        let mut rows = Rows::default();
+        let (mut finished, mut failure) = (0, None);
+        let (mut rows, mut changed) = (Rows::default(), Done::default());
         let mut steps = self.send(text, item.arguments.clone());
         while let Some(step) = steps.next().await {
             match step {
                 Ok(Either::Left(result)) => {
-                    if run.finished == position && item.plan.changes_rows {
-                        run.reply.done = done(&result, &watch);
+                    if finished == position && item.plan.changes_rows {
+                        changed = done(&result, &watch);
                     }
-                    run.finished += 1;
+                    finished += 1;
                 }
                 Ok(Either::Right(_)) if rows.count() >= max_rows => {
-                    run.failure = Some(Failure::TooManyRows);
+                    failure = Some(Failure::TooManyRows);
                     break;
                 }
                 Ok(Either::Right(row)) => {
-                    if let Err(failure) = rows.push(&row) {
-                        run.failure = Some(failure);
+                    failure = rows.push(&row).err();
+                    if failure.is_some() {
                         break;
                     }
                 }
-                Err(error) => run.failure = Some(Failure::driver(error, Phase::Write)),
+                Err(error) => failure = Some(Failure::driver(error, Phase::Write)),
             }
         }
         drop(steps);
-        run.reply.rows = rows.rows;
-        if run.finished <= position && run.failure.is_none() {
-            run.failure = Some(Failure::driver(sqlx::Error::WorkerCrashed, Phase::Write));
+        if finished <= position && failure.is_none() {
+            // A thread that dies closes the channel, which looks like an end.
+            failure = Some(Failure::driver(sqlx::Error::WorkerCrashed, Phase::Write));
         }
-        run
+        Run { finished, reply: Reply::new(rows.rows, changed), failure }
     }
 
     /// Returns why a text ended before its last statement without an error:

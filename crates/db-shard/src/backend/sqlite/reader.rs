@@ -139,8 +139,8 @@ impl Shared {
             loop {
                 let step = tokio::select! {
                     biased;
-                    step = steps.next() => Ok(step),
                     failure = &mut stop => Err(failure),
+                    step = steps.next() => Ok(step),
                 };
                 match step.map_err(failed)? {
                     Some(Ok(Either::Right(row))) => {

@@ -5,8 +5,9 @@ use async_trait::async_trait;
 
 use super::failure::Failure;
 use super::reader::Lease;
+use super::session::DROPPED;
 use super::shared::Shared;
-use super::transaction::{DROPPED, savepoint_text};
+use super::transaction::savepoint_text;
 use super::{item, unsupported_call};
 use crate::backend::{BackendTransaction, Call, Isolation, Reply, SavepointStep, Statement};
 use crate::{Result, ResultSet};
@@ -54,7 +55,8 @@ impl Snapshot {
         self.enter(&call)?;
         let result = self.lease.run(&call, &item).await;
         // A statement that was not waited for to its end leaves it broken.
-        self.is_broken = matches!(result, Err(Failure::Late | Failure::TooManyRows | Failure::Cell(_)));
+        self.is_broken =
+            matches!(result, Err(Failure::Late | Failure::TooManyRows | Failure::Cell(_)));
         result.map_err(|failure| failure.into_error(self.shared.at(&call), &call))
     }
 }

@@ -29,7 +29,8 @@ impl WalSync {
         let sync_log = move || {
             let path = opened.get().cloned();
             async move {
-                let synced = tokio::task::spawn_blocking(move || path.map_or(Ok(()), |path| sync(&path)));
+                let synced =
+                    tokio::task::spawn_blocking(move || path.map_or(Ok(()), |path| sync(&path)));
                 synced.await.unwrap_or_else(|_| Err(io::ErrorKind::Interrupted.into()))
             }
         };
@@ -53,8 +54,11 @@ impl WalSync {
 
 /// Calls `sync` `delay` after the first note since the last time: half the
 /// window, the other half is for the sync itself.
-async fn keep_synced<F>(mut written: mpsc::Receiver<()>, delay: Duration, mut sync: impl FnMut() -> F)
-where
+async fn keep_synced<F>(
+    mut written: mpsc::Receiver<()>,
+    delay: Duration,
+    mut sync: impl FnMut() -> F,
+) where
     F: Future<Output = io::Result<()>>,
 {
     let mut failures = 0_u64;

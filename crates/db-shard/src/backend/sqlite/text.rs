@@ -36,9 +36,8 @@ impl Plan {
         let shape = Shape::of(text.as_str(), Engine::Sqlite);
         let tail = Tail::of(text.as_str());
         // The line break ends a comment that the text may end with.
-        let wrapped = |before, after| {
-            text.written_out(format!("{before};\n{}\n;{after}", text.as_str()))
-        };
+        let wrapped =
+            |before, after| text.written_out(format!("{before};\n{}\n;{after}", text.as_str()));
         Self {
             in_group: wrapped(SAVEPOINT, RELEASE),
             alone: wrapped(BEGIN, COMMIT),
@@ -247,7 +246,10 @@ mod tests {
     #[test]
     fn a_comment_at_the_end_swallows_nothing() {
         let plan = Plan::of(&StatementText::constant("DELETE FROM t -- all"));
-        assert_eq!(plan.in_group.as_str(), "SAVEPOINT trine;\nDELETE FROM t -- all\n;RELEASE trine");
+        assert_eq!(
+            plan.in_group.as_str(),
+            "SAVEPOINT trine;\nDELETE FROM t -- all\n;RELEASE trine"
+        );
     }
 
     proptest! {

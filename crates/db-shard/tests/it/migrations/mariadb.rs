@@ -9,7 +9,7 @@ use trine_db_shard::{
     Conflict, DatabaseName, DbConfig, DbService, Error, MigrationReport, StepState, migrate,
     pending, print_migrations,
 };
-use trine_testkit::{Child, MariaDb, Rng, TestDatabase};
+use trine_testkit::{Child, MariaDb, SoakPlan, TestDatabase};
 
 use super::{applied, orders, shard};
 
@@ -184,20 +184,20 @@ async fn two_processes_at_once_apply_each_step_once() {
     check_long_step(&databases).await;
 }
 
-#[trine_testkit::test(timeout = "120s")]
-async fn a_killed_run_is_resumed(mut rng: Rng) {
+#[trine_testkit::test(timeout = "120m")]
+async fn a_killed_run_is_resumed() {
+    let mut plan = SoakPlan::new("migrate-kill", 6).unwrap();
     let mut interrupted = 0;
-    for _ in 0..8 {
+    while plan.next_round().is_some() {
         let databases = Databases::new(0).await;
         let child = spawn_child(&databases.urls());
-        // Runs until the table of the versions knows the step.
         let begun = Instant::now();
         while !databases.tables(0).await.contains(&"t0".to_owned()) {
             assert!(begun.elapsed() < Duration::from_secs(20), "{}", child.log());
         }
-        sleep(Duration::from_millis(rng.below(60))).await;
+        sleep(Duration::from_millis(plan.rng().below(60))).await;
         child.kill().await.unwrap();
-        interrupted += usize::from(databases.states(0, "test").await != ["1 applied 40"]);
+        interrupted += u64::from(databases.states(0, "test").await != ["1 applied 40"]);
 
         let report = migrate(&databases.config(), &[long_step()]).await.unwrap();
         assert!(report.is_complete(), "{report}");
@@ -234,6 +234,37 @@ async fn a_statement_that_ran_behind_a_killed_run_counts_as_done() {
     let rows = databases.column(0, "SELECT CAST(n AS CHAR) FROM before_slow").await;
     assert_eq!(rows, ["0"]);
     assert!(databases.tables(0).await.contains(&"after_slow".to_owned()));
+}
+
+#[trine_testkit::test]
+async fn rows_are_committed_with_the_record_that_they_are() {
+    let databases = Databases::new(0).await;
+    assert!(migrate(&databases.config(), &[]).await.unwrap().is_complete());
+    databases.run(0, "CREATE TABLE counted (n INT NOT NULL)").await;
+    let set = [one_step(texts([
+        "INSERT INTO counted SELECT SLEEP(0.5) FROM DUAL",
+        "CREATE TABLE behind (n INT NOT NULL)",
+    ]))];
+    let mut other = MySqlConnection::connect(&databases.0[0].url()).await.unwrap();
+    // Waits for the lease's row behind the insert, and gets it before the
+    // record of the next statement.
+    let hold = async {
+        let text = "SELECT CAST(COUNT(*) AS CHAR) FROM information_schema.processlist \
+                    WHERE info LIKE 'INSERT INTO counted%'";
+        while databases.column(0, text).await != ["1"] {}
+        let lock = "START TRANSACTION; SELECT * FROM trine_migration_lease FOR UPDATE";
+        sqlx::raw_sql(lock).execute(&mut other).await.unwrap();
+    };
+    let config = databases.config();
+    tokio::select! {
+        report = migrate(&config, &set) => panic!("not stopped: {report:?}"),
+        () = hold => {}
+    }
+    assert_eq!(databases.states(0, "test").await, ["1 applying 1"]);
+    sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
+    let report = migrate(&config, &set).await.unwrap();
+    assert!(report.is_complete(), "{report}");
+    assert_eq!(databases.column(0, "SELECT CAST(COUNT(*) AS CHAR) FROM counted").await, ["1"]);
 }
 
 #[trine_testkit::test]

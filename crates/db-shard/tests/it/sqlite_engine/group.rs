@@ -112,7 +112,9 @@ async fn a_text_whose_comment_does_not_end_is_refused_and_harms_nobody() {
 #[tokio::test]
 async fn what_would_leave_the_group_is_refused() {
     let db = Db::new().await;
-    for text in ["COMMIT", "ROLLBACK", "DELETE FROM item; COMMIT", "SELECT '\0'", "PRAGMA user_version = 1"] {
+    for text in
+        ["COMMIT", "ROLLBACK", "DELETE FROM item; COMMIT", "SELECT '\0'", "PRAGMA user_version = 1"]
+    {
         for access in [Access::Read, Access::Write] {
             let error = db.run(dynamic(text.into(), access)).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Invalid, "{text}");

@@ -72,6 +72,27 @@ async fn a_stream_yields_rows_before_the_query_ends_and_frees_its_reader_when_dr
 }
 
 #[tokio::test]
+async fn a_stream_dropped_anywhere_leaves_a_clean_reader() {
+    let db = with_one_reader().await;
+    let text = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 300) \
+         SELECT x FROM c";
+    let report = drop_at_every_await(
+        async || {
+            let rows: Vec<_> = db.backend.stream(call(), read(text)).collect().await;
+            assert_eq!(rows.len(), 300);
+        },
+        async |_| {
+            let reply = db.run(read("SELECT 'mine'")).await.unwrap();
+            assert_eq!(reply.rows[0].decode::<String>().unwrap(), "mine");
+        },
+    )
+    .await
+    .unwrap();
+    assert!(report.confirmed > 0);
+    assert_eq!(db.backend.stats().abandoned, 0);
+}
+
+#[tokio::test]
 async fn a_stream_ends_with_its_rows_or_with_its_deadline() {
     let db = with_one_reader().await;
     db.run(insert(1)).await.unwrap();
@@ -110,14 +131,11 @@ async fn more_returned_rows_than_asked_for_undo_the_write() {
     assert_eq!(alone.unwrap_err().kind(), ErrorKind::Invalid);
 
     let tx = db.backend.begin(call(), Default::default()).await.unwrap();
-    let (grouped, other, ()) = tokio::join!(
-        db.backend.run(few, write(text, vec![])),
-        db.run(insert(3)),
-        async {
+    let (grouped, other, ()) =
+        tokio::join!(db.backend.run(few, write(text, vec![])), db.run(insert(3)), async {
             db.until_waiting(2).await;
             tx.rollback(call()).await.unwrap();
-        }
-    );
+        });
     assert_eq!(grouped.unwrap_err().kind(), ErrorKind::Invalid);
     other.unwrap();
 

@@ -134,9 +134,19 @@ async fn a_file_that_is_no_database_is_invalid() {
     assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
 }
 
+#[test]
+fn a_configuration_that_cannot_be_kept_is_refused() {
+    let name = DatabaseName::Global;
+    assert!(SqliteBackend::open(&name, &SqliteConfig::new("")).is_err());
+    let mut config = SqliteConfig::new("test.db");
+    config.durability = Durability::Memory;
+    assert_eq!(SqliteBackend::open(&name, &config).unwrap_err().kind(), ErrorKind::Invalid);
+}
+
 #[tokio::test]
 async fn facts_name_version_and_durability() {
-    let db = Db::with(|config| config.durability = Durability::Async { window: Span::millis(20) }).await;
+    let db =
+        Db::with(|config| config.durability = Durability::Async { window: Span::millis(20) }).await;
     let facts = db.backend.prove(call()).await.unwrap();
     assert!(facts.version.starts_with("SQLite 3."), "{}", facts.version);
     assert_eq!(facts.durability, Durability::Async { window: Span::millis(20) });

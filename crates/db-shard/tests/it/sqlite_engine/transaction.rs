@@ -3,6 +3,7 @@ use std::task::Poll;
 
 use trine_core::ErrorKind;
 use trine_db_shard::{BackendTransaction, BeginOptions, Isolation, SavepointStep};
+use trine_testkit::drop_at_every_await;
 
 use super::*;
 
@@ -199,4 +200,51 @@ async fn a_dropped_one_that_reads_holds_no_old_state() {
     drop(tx);
     db.run(insert(2)).await.unwrap();
     assert_eq!(db.ids().await, [1, 2]);
+}
+
+#[tokio::test]
+async fn one_dropped_anywhere_leaves_all_or_nothing_and_the_writer_free() {
+    let db = Db::new().await;
+    let mut id = 0;
+    let report = drop_at_every_await(
+        || {
+            id += 2;
+            let (first, second) = (insert(id), insert(id + 1));
+            let db = &db;
+            async move {
+                let mut tx = begin(db).await;
+                tx.run(call(), first).await.unwrap();
+                tx.run(call(), second).await.unwrap();
+                tx.commit(call()).await.unwrap();
+            }
+        },
+        async |_| {
+            db.execute("DELETE FROM part").await.unwrap();
+            let ids = db.ids().await;
+            assert!(ids.chunks(2).all(|pair| pair == [pair[0], pair[0] + 1]), "{ids:?}");
+        },
+    )
+    .await
+    .unwrap();
+    assert!(report.confirmed >= 4, "{report:?}");
+}
+
+#[tokio::test]
+async fn one_that_reads_dropped_anywhere_leaves_a_clean_reader() {
+    let db = Db::with(|config| config.readers = 1.try_into().unwrap()).await;
+    let report = drop_at_every_await(
+        async || {
+            let mut tx = db.backend.begin(call(), reading()).await.unwrap();
+            tx.run(call(), read("SELECT count(*) FROM item")).await.unwrap();
+            tx.commit(call()).await.unwrap();
+        },
+        async |point| {
+            let id = i64::try_from(point.round).unwrap();
+            db.run(insert(id)).await.unwrap();
+            assert_eq!(db.ids().await.last(), Some(&id));
+        },
+    )
+    .await
+    .unwrap();
+    assert!(report.confirmed >= 3, "{report:?}");
 }

@@ -77,7 +77,10 @@ async fn the_inserted_id_is_the_statements_own() {
     assert_eq!(id("INSERT OR IGNORE INTO item (id, name) VALUES (1, 'z')").await, None);
     assert_eq!(id("UPDATE item SET name = 'y'").await, None);
     assert_eq!(id("REPLACE INTO item (id, name) VALUES (1, 'q')").await, Some(1));
-    assert_eq!(id("WITH a AS (SELECT 'w' AS n) INSERT INTO item (name) SELECT n FROM a").await, Some(41));
+    assert_eq!(
+        id("WITH a AS (SELECT 'w' AS n) INSERT INTO item (name) SELECT n FROM a").await,
+        Some(41)
+    );
 
     db.execute("CREATE TABLE flat (id TEXT PRIMARY KEY) WITHOUT ROWID").await.unwrap();
     assert_eq!(id("INSERT INTO flat VALUES ('a')").await, None);
@@ -108,8 +111,9 @@ async fn changed_rows_are_the_statements_own() {
 #[tokio::test]
 async fn a_write_returns_its_rows_alone_and_beside_others() {
     let db = Db::new().await;
-    let statement =
-        |id: i64| write("INSERT INTO item (id, name) VALUES (?, 'x') RETURNING id", vec![id.into()]);
+    let statement = |id: i64| {
+        write("INSERT INTO item (id, name) VALUES (?, 'x') RETURNING id", vec![id.into()])
+    };
     let reply = db.run(statement(1)).await.unwrap();
     assert_eq!(reply.rows[0].decode::<i64>().unwrap(), 1);
     let answers = db.grouped(vec![statement(2), insert(3), statement(4)]).await;

@@ -1,0 +1,76 @@
+use schemars::JsonSchema;
+use serde::Deserialize;
+use tracing_subscriber::filter::{EnvFilter, ParseError};
+use trine_core::BoxError;
+
+use crate::Settings;
+
+/// Settings of the log, for a section such as `[telemetry]`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct TelemetryConfig {
+    /// What is logged, as `level` or `target=level,…`. Default: `"info"`.
+    pub filter: String,
+    /// How a line looks. Default: `"text"`.
+    pub format: LogFormat,
+}
+
+/// How a line of the log looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Default for TelemetryConfig {
+    fn default() -> Self {
+        Self { filter: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+impl TelemetryConfig {
+    fn parsed(&self) -> Result<EnvFilter, ParseError> {
+        EnvFilter::builder().parse(&self.filter)
+    }
+}
+
+impl Settings for TelemetryConfig {
+    fn problems(&self) -> Vec<String> {
+        let error = self.parsed().err();
+        error.map(|error| format!("filter: {error}")).into_iter().collect()
+    }
+}
+
+/// Why the log could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TelemetryError {
+    /// The filter cannot be read.
+    #[error("telemetry.filter cannot be read")]
+    Filter(#[from] ParseError),
+    /// The process has a subscriber already.
+    #[error("the process has a log already")]
+    Taken(#[source] BoxError),
+}
+
+/// Sends the log of the whole process to standard error, once. For hosts only:
+/// no service installs a subscriber.
+///
+/// # Errors
+///
+/// Fails if the filter cannot be read or the process has a subscriber already.
+pub fn install_log(config: &TelemetryConfig) -> Result<(), TelemetryError> {
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(config.parsed()?).with_writer(std::io::stderr);
+    let installed = match config.format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+    installed.map_err(TelemetryError::Taken)
+}

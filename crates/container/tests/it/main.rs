@@ -1,0 +1,20 @@
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    missing_docs
+)]
+
+mod cycles;
+#[cfg(feature = "sqlite")]
+mod db;
+mod fake;
+mod health;
+mod instances;
+mod layers;
+mod problems;
+mod run;
+mod secrets;
+mod start;
+mod wiring;

@@ -1,0 +1,72 @@
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::Poll;
+
+use tokio::time::{Sleep, sleep_until};
+use trine_core::Deadline;
+
+/// A timer that one connection uses for all its calls.
+///
+/// Deadlines mostly move forward, and to move a timer that is set already costs
+/// next to nothing; to set a new one for each call costs as much as reading the
+/// reply. It may go off between two calls, which nobody notices.
+#[derive(Debug, Default)]
+pub(super) struct Alarm(Option<Pin<Box<Sleep>>>);
+
+impl Alarm {
+    /// Runs `work` until the deadline; `None` if it was dropped unfinished.
+    pub(super) async fn limit<F: Future>(
+        &mut self,
+        deadline: Deadline,
+        work: F,
+    ) -> Option<F::Output> {
+        let mut work = pin!(work);
+        // What is ready at once needs no timer.
+        let first = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await;
+        if let Poll::Ready(output) = first {
+            return Some(output);
+        }
+        let instant = deadline.instant();
+        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(instant)));
+        if sleep.deadline() != instant {
+            sleep.as_mut().reset(instant);
+        }
+        poll_fn(|context| {
+            if let Poll::Ready(output) = work.as_mut().poll(context) {
+                return Poll::Ready(Some(output));
+            }
+            sleep.as_mut().poll(context).map(|()| None)
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn each_deadline_cuts_its_own_work_wherever_the_one_before_was() {
+        let mut alarm = Alarm::default();
+        for (given, needed) in [(50, 20), (100, 200), (10, 20), (500, 400), (5, 1000), (30, 10)] {
+            let started = Instant::now();
+            let deadline = Deadline::after(Duration::from_millis(given));
+            let ended = alarm.limit(deadline, sleep(Duration::from_millis(needed))).await;
+            assert_eq!(ended.is_some(), needed < given, "{given} ms for {needed} ms");
+            assert_eq!(started.elapsed(), Duration::from_millis(given.min(needed)));
+            // Long enough for the timer of the call to go off unseen.
+            sleep(Duration::from_millis(600)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_ready_needs_no_time() {
+        let mut alarm = Alarm::default();
+        let past = Deadline::after(Duration::ZERO);
+        assert_eq!(alarm.limit(past, async { 7 }).await, Some(7));
+    }
+}

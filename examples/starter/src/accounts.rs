@@ -1,0 +1,218 @@
+use std::time::SystemTime;
+
+use serde::Deserialize;
+use trine_core::Secret;
+use trine_db_shard::{DbService, ShardId, Timestamp};
+use uuid::Uuid;
+
+use crate::error::{Error, Result};
+use crate::passwords::Passwords;
+
+/// Registers accounts and finds them again. Accounts live in the global
+/// database; their documents live in the shard that their id is assigned to.
+#[derive(Clone, Debug)]
+pub(crate) struct Accounts {
+    db: DbService,
+    passwords: Passwords,
+}
+
+/// An account as its owner sees it.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Account {
+    pub(crate) id: Uuid,
+    pub(crate) email: String,
+    pub(crate) name: String,
+    pub(crate) created_at: Timestamp,
+}
+
+/// What a new account is made of.
+#[derive(Debug)]
+pub(crate) struct Registration {
+    pub(crate) email: Email,
+    pub(crate) name: Name,
+    pub(crate) password: Password,
+}
+
+/// What a login is checked against.
+#[derive(Deserialize)]
+pub(crate) struct Credentials {
+    pub(crate) id: Uuid,
+    pub(crate) password_hash: String,
+}
+
+impl Accounts {
+    pub(crate) fn new(db: DbService, passwords: Passwords) -> Self {
+        Self { db, passwords }
+    }
+
+    /// Makes an account and returns its id and the shard of its documents.
+    ///
+    /// The account's row is the only write that decides: of many callers with
+    /// one address it lets one through. A crash between it and the assignment
+    /// of the shard is made up for by the next login, which repeats the
+    /// assignment.
+    ///
+    /// # Errors
+    ///
+    /// Fails with [`Error::EmailTaken`] if the address has an account, and
+    /// with the errors of the database.
+    pub(crate) async fn register(&self, registration: Registration) -> Result<(Uuid, ShardId)> {
+        let Registration { email, name, password } = registration;
+        // Spares the hash; what decides is the unique key.
+        if self.find_credentials(&email).await?.is_some() {
+            return Err(Error::EmailTaken);
+        }
+        let id = Uuid::now_v7();
+        let hash = self.passwords.turn().await?.hash(password.0).await?;
+        let insert = self.db.global().execute(
+            "INSERT INTO account (id, email, name, password_hash, created_at) \
+             VALUES (?, ?, ?, ?, ?)",
+            (id, email.as_str(), name.0, hash, SystemTime::now()),
+        );
+        insert.await.map_err(|error| match error.unique_key() {
+            Some(_) => Error::EmailTaken,
+            None => error.into(),
+        })?;
+        Ok((id, self.assign_shard(id).await?))
+    }
+
+    /// Returns the shard of the account's documents, assigning one if it has
+    /// none yet. Idempotent.
+    ///
+    /// # Errors
+    ///
+    /// Fails with `Unavailable` if no shard takes new keys, and with the
+    /// errors of the database.
+    pub(crate) async fn assign_shard(&self, id: Uuid) -> Result<ShardId> {
+        Ok(self.db.assign(id).await?)
+    }
+
+    /// Returns what a login of `email` is checked against.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the errors of the database.
+    pub(crate) async fn find_credentials(&self, email: &Email) -> Result<Option<Credentials>> {
+        let found = self.db.global().query_optional(
+            "SELECT id, password_hash FROM account WHERE email = ?",
+            (email.as_str(),),
+        );
+        Ok(found.await?)
+    }
+
+    /// Returns the account with this id.
+    ///
+    /// # Errors
+    ///
+    /// Fails with `NotFound` if there is none, and with the errors of the
+    /// database.
+    pub(crate) async fn get(&self, id: Uuid) -> Result<Account> {
+        let found = self.db.global().query_one(
+            "SELECT id, email, name, created_at FROM account WHERE id = ?",
+            (id,),
+        );
+        Ok(found.await?)
+    }
+}
+
+/// An e-mail address, in lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Email(String);
+
+impl Email {
+    const MAX: usize = 254;
+
+    /// Reads an address: something, an `@`, something; no spaces.
+    ///
+    /// # Errors
+    ///
+    /// Fails with [`Error::Invalid`] for the field `email`.
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        let folded = text.trim().to_lowercase();
+        let is_blank = |c: char| c.is_whitespace() || c.is_control();
+        let is_address = match folded.rsplit_once('@') {
+            Some((local, domain)) => !local.is_empty() && !domain.is_empty(),
+            None => false,
+        };
+        if !is_address || folded.contains(is_blank) || folded.len() > Self::MAX {
+            let expected = "an e-mail address of at most 254 bytes";
+            return Err(Error::invalid("email", expected));
+        }
+        Ok(Self(folded))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The name of an account's owner.
+#[derive(Clone, Debug)]
+pub(crate) struct Name(String);
+
+impl Name {
+    /// Reads a name of 1 to 100 characters.
+    ///
+    /// # Errors
+    ///
+    /// Fails with [`Error::Invalid`] for the field `name`.
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        let name = text.trim();
+        if !(1..=100).contains(&name.chars().count()) || name.contains(char::is_control) {
+            let expected = "1 to 100 characters without control characters";
+            return Err(Error::invalid("name", expected));
+        }
+        Ok(Self(name.to_owned()))
+    }
+}
+
+/// A password that is long enough to be stored.
+#[derive(Clone, Debug)]
+pub(crate) struct Password(Secret);
+
+impl Password {
+    /// Longest password in bytes. Longer ones match nothing.
+    pub(crate) const MAX: usize = 1_024;
+
+    /// Reads a password of at least 8 characters and at most 1,024 bytes.
+    ///
+    /// # Errors
+    ///
+    /// Fails with [`Error::Invalid`] for the field `password`.
+    pub(crate) fn parse(text: Secret) -> Result<Self> {
+        let password = text.expose();
+        if password.chars().count() < 8 || password.len() > Self::MAX {
+            let expected = "at least 8 characters and at most 1024 bytes";
+            return Err(Error::invalid("password", expected));
+        }
+        Ok(Self(text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_folded_and_checked() {
+        assert_eq!(Email::parse(" Ann@Example.COM ").unwrap().as_str(), "ann@example.com");
+        let long = format!("{}@example.com", "x".repeat(250));
+        for text in ["", "ann", "@example.com", "ann@", "a nn@example.com", "a\0@b.c", &long] {
+            let error = Email::parse(text).unwrap_err();
+            assert!(matches!(error, Error::Invalid { field: "email", .. }), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_and_passwords_have_bounds() {
+        assert_eq!(Name::parse(" Ann ").unwrap().0, "Ann");
+        let too_long = "é".repeat(101);
+        for text in ["", "  ", &too_long, "a\nb"] {
+            assert!(Name::parse(text).is_err(), "{text}");
+        }
+        assert!(Password::parse(Secret::new("pässwörd")).is_ok());
+        for text in ["1234567".to_owned(), "x".repeat(1_025)] {
+            assert!(Password::parse(Secret::new(text)).is_err());
+        }
+    }
+}

@@ -1,0 +1,88 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{delete, get, post, put};
+use trine_axum::ContextLayer;
+use trine_core::Tasks;
+use trine_db_shard::DbService;
+
+use crate::accounts::Accounts;
+use crate::config::StarterConfig;
+use crate::documents::Documents;
+use crate::sessions::Sessions;
+use crate::tokens::{TokenDigest, digest};
+
+use upload::Uploads;
+
+mod access;
+mod accounts;
+mod admin;
+mod answer;
+mod documents;
+mod sessions;
+mod time;
+mod upload;
+
+/// Longest JSON body in bytes.
+const LONGEST_JSON: usize = 64 * 1024;
+
+/// What the handlers work with. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Api {
+    pub(crate) accounts: Accounts,
+    pub(crate) sessions: Sessions,
+    pub(crate) documents: Documents,
+    pub(crate) db: DbService,
+    admin: Option<Arc<TokenDigest>>,
+    request_timeout: Duration,
+    uploads: Uploads,
+}
+
+impl Api {
+    pub(crate) fn new(
+        accounts: Accounts,
+        sessions: Sessions,
+        documents: Documents,
+        db: DbService,
+        config: &StarterConfig,
+        tasks: &Tasks,
+    ) -> Self {
+        let admin = config.admin_token.as_ref();
+        Self {
+            accounts,
+            sessions,
+            documents,
+            db,
+            admin: admin.map(|token| Arc::new(digest(token.expose().as_bytes()))),
+            request_timeout: config.request_timeout.get(),
+            uploads: Uploads::new(tasks.clone()),
+        }
+    }
+
+    /// Returns the routes below `/api`.
+    pub(crate) fn routes(self) -> Router {
+        let owned = Router::new()
+            .route("/api/sessions/current", delete(sessions::log_out))
+            .route("/api/me", get(accounts::me))
+            .route("/api/documents", get(documents::list))
+            .route(
+                "/api/documents/{key}",
+                put(documents::store).get(documents::read).delete(documents::remove),
+            )
+            .route_layer(from_fn_with_state(self.clone(), access::require_session));
+        let admin = Router::new()
+            .route("/api/admin/shards/{id}/status", post(admin::set_shard_status))
+            .route_layer(from_fn_with_state(self.clone(), access::require_admin));
+        Router::new()
+            .route("/api/accounts", post(accounts::register))
+            .route("/api/sessions", post(sessions::log_in))
+            .merge(owned)
+            .merge(admin)
+            .layer(DefaultBodyLimit::max(LONGEST_JSON))
+            .layer(ContextLayer::new(self.request_timeout))
+            .with_state(self)
+    }
+}

@@ -1,0 +1,61 @@
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+use serde::{Deserialize, Serialize};
+use trine_axum::ProblemJson;
+use trine_core::Secret;
+use trine_db_shard::ShardId;
+use uuid::Uuid;
+
+use super::Api;
+use super::access::Owner;
+use super::time::rfc3339;
+use crate::accounts::{Account, Email, Name, Password, Registration};
+use crate::error::Result;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewAccount {
+    email: String,
+    password: Secret,
+    name: String,
+}
+
+#[derive(Serialize)]
+pub(super) struct Registered {
+    account_id: Uuid,
+    shard_id: ShardId,
+}
+
+/// `POST /api/accounts`
+pub(super) async fn register(
+    State(api): State<Api>,
+    ProblemJson(new): ProblemJson<NewAccount>,
+) -> Result<(StatusCode, Json<Registered>)> {
+    let registration = Registration {
+        email: Email::parse(&new.email)?,
+        name: Name::parse(&new.name)?,
+        password: Password::parse(new.password)?,
+    };
+    let (account_id, shard_id) = api.accounts.register(registration).await?;
+    Ok((StatusCode::CREATED, Json(Registered { account_id, shard_id })))
+}
+
+#[derive(Serialize)]
+pub(super) struct Me {
+    account_id: Uuid,
+    shard_id: ShardId,
+    email: String,
+    name: String,
+    created_at: String,
+}
+
+/// `GET /api/me`
+pub(super) async fn me(
+    State(api): State<Api>,
+    Extension(Owner(account_id)): Extension<Owner>,
+) -> Result<Json<Me>> {
+    let Account { id, email, name, created_at } = api.accounts.get(account_id).await?;
+    let shard_id = api.accounts.assign_shard(id).await?;
+    Ok(Json(Me { account_id, shard_id, email, name, created_at: rfc3339(created_at) }))
+}

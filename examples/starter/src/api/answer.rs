@@ -1,0 +1,33 @@
+use axum::http::HeaderValue;
+use axum::http::header::WWW_AUTHENTICATE;
+use axum::response::{IntoResponse, Response};
+use trine_axum::Problem;
+
+use crate::error::Error;
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        match self {
+            Self::WrongPassword | Self::NoSession(_) => {
+                let mut response = Problem::unauthorized(self.to_string()).into_response();
+                let scheme = HeaderValue::from_static("Bearer");
+                response.headers_mut().insert(WWW_AUTHENTICATE, scheme);
+                response
+            }
+            Self::TooManyFailures { wait } => {
+                Problem::too_many_requests(wait).with_detail(self.to_string()).into_response()
+            }
+            Self::TooLarge => {
+                Problem::too_large("expected at most 8 MiB").with_field("body").into_response()
+            }
+            Self::CutOff => {
+                let detail = "the body could not be read to its end";
+                Problem::malformed(detail).with_field("body").into_response()
+            }
+            Self::NotText => {
+                Problem::malformed("expected text in UTF-8").with_field("body").into_response()
+            }
+            other => Problem::from(other).into_response(),
+        }
+    }
+}

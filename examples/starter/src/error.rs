@@ -1,0 +1,138 @@
+use std::borrow::Cow;
+use std::time::Duration;
+
+use trine_core::{BoxError, ErrorKind, Fault};
+use trine_db_shard as db;
+
+/// What an operation of the starter answers.
+pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why an operation of the starter failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// A field of the request breaks a rule.
+    #[error("expected {expected}")]
+    Invalid { field: &'static str, expected: Cow<'static, str> },
+    /// The e-mail address has an account already.
+    #[error("this address has an account already")]
+    EmailTaken,
+    /// The document does not exist, or belongs to somebody else.
+    #[error("no such document")]
+    NoDocument,
+    /// There is no such shard.
+    #[error("no shard {id}")]
+    NoShard { id: u32 },
+    /// The account does not exist or the password is another one.
+    #[error("the e-mail address or the password is wrong")]
+    WrongPassword,
+    /// The call shows no token, or one that is unknown or expired.
+    #[error("{0}")]
+    NoSession(NoSession),
+    /// The call shows a token that is not the administrator's.
+    #[error("this takes the administrator's token")]
+    NotAdmin,
+    /// The body is larger than a document may be.
+    #[error("the body is larger than 8 MiB")]
+    TooLarge,
+    /// The body ends too early.
+    #[error("the body ends too early")]
+    CutOff,
+    /// The body is no text.
+    #[error("the body is no text in UTF-8")]
+    NotText,
+    /// The body did not arrive in time.
+    #[error("the body did not arrive in time")]
+    UploadTimedOut,
+    /// Too many failed logins of this account or from this address.
+    #[error("too many failed logins")]
+    TooManyFailures { wait: Duration },
+    /// Too many passwords wait to be hashed.
+    #[error("too many logins at once")]
+    TooManyHashes,
+    /// The system has no random bits to give.
+    #[error("no random bits")]
+    NoRandomness {
+        #[source]
+        cause: BoxError,
+    },
+    /// Something that should never fail did.
+    #[error("{what} failed")]
+    Internal {
+        what: &'static str,
+        #[source]
+        cause: BoxError,
+    },
+    /// A database operation failed.
+    #[error(transparent)]
+    Db(#[from] db::Error),
+}
+
+/// What is wrong with the token of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NoSession {
+    /// There is none.
+    #[error("this takes an `authorization: Bearer` header with the access token of a session")]
+    Missing,
+    /// Nobody has such a token, or no longer.
+    #[error("the access token is unknown or has expired")]
+    Unknown,
+}
+
+impl Error {
+    pub(crate) fn invalid(field: &'static str, expected: impl Into<Cow<'static, str>>) -> Self {
+        Self::Invalid { field, expected: expected.into() }
+    }
+}
+
+impl Fault for Error {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Invalid { .. } | Self::TooLarge | Self::CutOff | Self::NotText => {
+                ErrorKind::Invalid
+            }
+            Self::UploadTimedOut => ErrorKind::Timeout,
+            Self::EmailTaken => ErrorKind::Conflict,
+            Self::NoDocument | Self::NoShard { .. } => ErrorKind::NotFound,
+            Self::WrongPassword | Self::NoSession(_) | Self::NotAdmin => ErrorKind::Denied,
+            Self::TooManyFailures { .. } | Self::TooManyHashes => ErrorKind::Exhausted,
+            Self::NoRandomness { .. } => ErrorKind::Unavailable,
+            Self::Internal { .. } => ErrorKind::Internal,
+            Self::Db(error) => error.kind(),
+        }
+    }
+
+    fn is_retryable(&self) -> bool {
+        match self {
+            Self::Db(error) => error.is_retryable(),
+            other => other.kind().is_retryable(),
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::TooManyFailures { wait } => Some(*wait),
+            Self::TooManyHashes => Some(Duration::from_secs(1)),
+            Self::Db(error) => error.retry_after(),
+            _ => None,
+        }
+    }
+
+    fn public_detail(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Db(error) => error.public_detail(),
+            Self::Internal { .. } | Self::NoRandomness { .. } => None,
+            // Written for strangers: they repeat nothing that was stored.
+            other => Some(other.to_string().into()),
+        }
+    }
+
+    fn field(&self) -> Option<&str> {
+        match self {
+            Self::Invalid { field, .. } => Some(field),
+            Self::EmailTaken => Some("email"),
+            Self::TooLarge | Self::CutOff | Self::NotText => Some("body"),
+            Self::Db(error) => error.field(),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,60 @@
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use trine::TelemetryError;
+use trine_core::{BoxError, Report};
+
+use crate::terminal::complain;
+
+/// Why the program ends without having done what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The command line asks for something that cannot be.
+    #[error("{0}")]
+    Usage(String),
+    /// The data folder cannot be made.
+    #[error("data folder {}", .path.display())]
+    DataFolder { path: PathBuf, #[source] cause: io::Error },
+    /// The address is taken or not ours.
+    #[error("listen on {address}")]
+    Listen { address: SocketAddr, #[source] cause: io::Error },
+    /// The operating system refuses something that every process gets.
+    #[error("{what}")]
+    System { what: &'static str, #[source] cause: BoxError },
+    /// Configuration, start, run or stop failed.
+    #[error(transparent)]
+    Container(#[from] trine::Error),
+    /// A database operation failed.
+    #[error(transparent)]
+    Db(#[from] trine_db_shard::Error),
+    /// The import or the set-up failed.
+    #[error(transparent)]
+    Starter(#[from] crate::error::Error),
+    /// The log cannot be set up.
+    #[error(transparent)]
+    Log(#[from] TelemetryError),
+}
+
+impl Failure {
+    /// Tells the reader what is wrong and returns the exit code: 2 if the
+    /// command line or the configuration has to be changed, else 1.
+    pub(crate) fn report(&self) -> ExitCode {
+        match self {
+            Self::Container(trine::Error::Config(error)) => {
+                complain("the configuration is wrong:");
+                error.problems().iter().for_each(|problem| complain(format_args!("  {problem}")));
+                ExitCode::from(2)
+            }
+            Self::Usage(_) => {
+                complain(format_args!("error: {self}"));
+                ExitCode::from(2)
+            }
+            other => {
+                complain(format_args!("error: {}", Report(other)));
+                ExitCode::from(1)
+            }
+        }
+    }
+}

@@ -1,0 +1,114 @@
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use trine::{Environment, Loader};
+
+use crate::cli::{Serve, Sources};
+use crate::failure::Failure;
+
+/// The settings of the profile that the program brings with it.
+const PROD: &str = include_str!("../config/prod.toml");
+
+/// The profile whose settings are [built in](PROD).
+const PROD_NAME: &str = "prod";
+
+/// Shards of the embedded profile.
+const SHARDS: u32 = 4;
+
+/// Where the settings come from, and where embedded data go.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) loader: Loader,
+    /// The folder of the embedded databases, `None` with database servers.
+    pub(crate) data: Option<PathBuf>,
+}
+
+impl Settings {
+    /// Combines the command line with the variables of the process.
+    ///
+    /// # Errors
+    ///
+    /// Fails with [`Failure::Usage`] for options that do not go together.
+    pub(crate) fn new(
+        sources: &Sources,
+        serve: &Serve,
+        environment: Environment,
+    ) -> Result<Self, Failure> {
+        let is_prod = sources.profile.as_deref() == Some(PROD_NAME);
+        let (mut loader, data) = if is_prod {
+            if sources.data.is_some() {
+                let text = "--data means nothing with --profile prod: its databases are servers";
+                return Err(Failure::Usage(text.to_owned()));
+            }
+            (Loader::new().with_defaults(PROD), None)
+        } else {
+            let data = sources.data.clone().unwrap_or_else(|| PathBuf::from("trine-data"));
+            (Loader::new().with_defaults(embedded(&data)?), Some(data))
+        };
+        match (&sources.config, &sources.profile) {
+            (Some(config), Some(profile)) if config.is_dir() => {
+                loader = loader.with_folder(config).with_profile(profile);
+            }
+            (Some(config), None) if config.is_dir() => loader = loader.with_folder(config),
+            (Some(config), profile) if is_prod || profile.is_none() => {
+                loader = loader.with_file(config);
+            }
+            (_, Some(profile)) if !is_prod => {
+                let text = format!(
+                    "--profile {profile} takes --config FOLDER with {profile}.toml in it; \
+                     `{PROD_NAME}` is built in"
+                );
+                return Err(Failure::Usage(text));
+            }
+            _ => {}
+        }
+        let filter = environment.get("RUST_LOG").filter(|filter| !filter.is_empty());
+        if let Some(filter) = filter {
+            loader = loader.with_override("RUST_LOG", "telemetry.filter", filter);
+        }
+        if let Some(address) = serve.listen {
+            loader = loader.with_override("--listen", "starter.listen", address.to_string());
+        }
+        Ok(Self { loader: loader.with_environment(environment), data })
+    }
+
+    /// Makes the folder of the embedded databases, if there is to be one.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the folder cannot be made.
+    pub(crate) fn make_data_folder(&self) -> Result<(), Failure> {
+        let Some(path) = &self.data else { return Ok(()) };
+        let failed = |cause| Failure::DataFolder { path: path.clone(), cause };
+        std::fs::create_dir_all(path).map_err(failed)
+    }
+}
+
+/// Returns the settings of the embedded profile: everything below `data`, and
+/// no waiting for load balancers that are not there.
+fn embedded(data: &Path) -> Result<String, Failure> {
+    let mut toml = String::from("[container]\ndrain_delay = \"0s\"\n");
+    let mut add = |name: &str, file: &str| {
+        let path = data.join(file);
+        let path = path.to_str().ok_or_else(|| {
+            Failure::Usage(format!("--data {}: expected a name in UTF-8", data.display()))
+        })?;
+        // JSON escapes texts the way TOML does.
+        let path = Value::from(path);
+        // Writing to a string does not fail.
+        let _ = write!(
+            toml,
+            "[database.{name}]\nkind = \"sqlite\"\npath = {path}\nreaders = 2\n"
+        );
+        Ok::<(), Failure>(())
+    };
+    add("global", "global.db")?;
+    for id in 0..SHARDS {
+        add(&format!("shard_{id}"), &format!("shard-{id}.db"))?;
+    }
+    for id in 0..SHARDS {
+        let _ = write!(toml, "[[db.shards]]\nid = {id}\nconnection = \"shard_{id}\"\n");
+    }
+    Ok(toml)
+}

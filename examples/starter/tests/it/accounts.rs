@@ -1,0 +1,71 @@
+//! Accounts.
+
+use futures_util::future::join_all;
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use crate::client::PASSWORD;
+use crate::home::Home;
+
+pub async fn an_account_is_registered_and_logs_in(home: Home) {
+    let starter = home.serve().await;
+    let client = starter.client();
+    let registered = client.register("Ann@Example.com").await.json;
+    let shard = registered["shard_id"].as_u64().unwrap();
+    let body = json!({ "email": " ann@EXAMPLE.com ", "password": PASSWORD });
+    let opened = client.post("/api/sessions", body).await.expect(StatusCode::OK).json;
+    assert_eq!(opened["expires_in"], 12 * 60 * 60);
+    let me = client.with_token(opened["access_token"].as_str().unwrap()).get("/api/me").await;
+    let me = me.expect(StatusCode::OK).json;
+    assert_eq!(me["account_id"], registered["account_id"]);
+    assert_eq!(me["shard_id"].as_u64().unwrap(), shard);
+    assert_eq!(me["email"], "ann@example.com");
+    assert_eq!(me["name"], "Ann");
+}
+
+pub async fn of_fifty_registrations_of_one_address_one_wins(home: Home) {
+    let starter = home.serve().await;
+    let client = starter.client();
+    let body = json!({ "email": "ann@example.com", "password": PASSWORD, "name": "Ann" });
+    let answers = join_all((0..50).map(|_| client.post("/api/accounts", body.clone()))).await;
+    let won: Vec<_> = answers.iter().filter(|answer| answer.status == 201).collect();
+    assert_eq!(won.len(), 1, "{answers:?}");
+    for lost in answers.iter().filter(|answer| answer.status != 201) {
+        lost.expect_problem(409, Some("email"));
+    }
+    let me = client.log_in("ann@example.com").await.get("/api/me").await.json;
+    assert_eq!(me["account_id"], won[0].json["account_id"]);
+}
+
+pub async fn what_is_wrong_with_a_registration_is_named(home: Home) {
+    let starter = home.serve().await;
+    let client = starter.client();
+    let good = json!({ "email": "ann@example.com", "password": PASSWORD, "name": "Ann" });
+    let with = |field: &str, value: Value| {
+        let mut body = good.clone();
+        body[field] = value;
+        body
+    };
+    let cases = [
+        ("email", with("email", json!("ann"))),
+        ("email", with("email", json!("a b@example.com"))),
+        ("password", with("password", json!("short"))),
+        ("password", with("password", json!("x".repeat(1_025)))),
+        ("name", with("name", json!(" "))),
+        ("name", with("name", json!("x".repeat(101)))),
+        ("email", with("email", json!(7))),
+        ("nmae", with("nmae", json!("Ann"))),
+        ("password", json!({ "email": "ann@example.com", "name": "Ann" })),
+    ];
+    for (field, body) in cases {
+        client.post("/api/accounts", body).await.expect_problem(400, Some(field));
+    }
+    for text in ["", "{", "[]", "\u{feff}{}", "{\"email\":\"a@b.c\",\"password\":\"12345678\""] {
+        let request = client.request(reqwest::Method::POST, "/api/accounts");
+        let request = request.header("content-type", "application/json").body(text);
+        let answer = client.send(request).await;
+        assert_eq!(answer.status, 400, "{text}: {}", answer.text);
+        assert!(!answer.text.contains("12345678"), "{}", answer.text);
+    }
+    client.register("ann@example.com").await;
+}

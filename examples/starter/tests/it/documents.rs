@@ -1,0 +1,134 @@
+//! Documents.
+
+use futures_util::stream;
+use reqwest::{Body, StatusCode};
+
+use crate::home::Home;
+
+const LARGEST: usize = 8 * 1024 * 1024;
+
+pub async fn a_document_is_stored_listed_read_replaced_and_removed(home: Home) {
+    let starter = home.serve().await;
+    let ann = starter.account("ann@example.com").await;
+    let stored = ann.put("notes%2Ffirst.txt", "one two\nthrée").await.expect(StatusCode::OK).json;
+    assert_eq!(stored["bytes"], 14);
+    assert_eq!(stored["words"], 3);
+    let id = stored["document_id"].as_str().unwrap().to_owned();
+    let path = format!("/api/documents/{id}");
+
+    let listed = ann.documents(10).await;
+    assert_eq!(listed.len(), 1);
+    assert_eq!(listed[0]["document_id"], id);
+    assert_eq!(listed[0]["name"], "notes/first.txt");
+    assert_eq!((&listed[0]["bytes"], &listed[0]["words"]), (&14.into(), &3.into()));
+    let read = ann.get(&path).await.expect(StatusCode::OK);
+    assert_eq!(read.text, "one two\nthrée");
+    assert_eq!(read.headers["content-type"], "text/plain; charset=utf-8");
+
+    let replaced = ann.put("notes%2Ffirst.txt", "four").await.expect(StatusCode::OK).json;
+    assert_eq!(replaced["document_id"], id);
+    assert_eq!(ann.get(&path).await.text, "four");
+    let listed = ann.documents(10).await;
+    assert_eq!((listed.len(), &listed[0]["words"]), (1, &1.into()));
+
+    ann.delete(&path).await.expect(StatusCode::NO_CONTENT);
+    ann.get(&path).await.expect_problem(404, None);
+    ann.delete(&path).await.expect_problem(404, None);
+    assert!(ann.documents(10).await.is_empty());
+}
+
+pub async fn a_listing_goes_through_every_page(home: Home) {
+    let starter = home.serve().await;
+    let ann = starter.account("ann@example.com").await;
+    assert!(ann.documents(1).await.is_empty());
+    let names: Vec<_> = (0..7).map(|n| format!("{n}.txt")).collect();
+    for name in &names {
+        ann.put(name, name.clone()).await.expect(StatusCode::OK);
+    }
+    for limit in [1, 2, 3, 7, 200] {
+        let listed = ann.documents(limit).await;
+        let mut found: Vec<_> = listed.iter().map(|document| document["name"].clone()).collect();
+        found.sort_by_key(ToString::to_string);
+        assert_eq!(found, names, "{limit}");
+    }
+}
+
+pub async fn documents_of_others_are_not_there(home: Home) {
+    let starter = home.serve().await;
+    let ann = starter.account("ann@example.com").await;
+    let stored = ann.put("secret", "of Ann").await.expect(StatusCode::OK).json;
+    let path = format!("/api/documents/{}", stored["document_id"].as_str().unwrap());
+    // With two shards, one of these shares Ann's.
+    for n in 0..6 {
+        let bob = starter.account(&format!("bob{n}@example.com")).await;
+        bob.get(&path).await.expect_problem(404, None);
+        bob.delete(&path).await.expect_problem(404, None);
+        assert!(bob.documents(10).await.is_empty());
+        let own = bob.put("secret", "of Bob").await.expect(StatusCode::OK).json;
+        assert_ne!(own["document_id"], stored["document_id"]);
+    }
+    assert_eq!(ann.get(&path).await.text, "of Ann");
+}
+
+pub async fn names_may_hold_anything_but_control_characters(home: Home) {
+    let starter = home.serve().await;
+    let ann = starter.account("ann@example.com").await;
+    let names = [
+        ("a%20b", "a b"),
+        ("a%20", "a "),
+        ("a", "a"),
+        ("A", "A"),
+        ("%25%2B+", "%++"),
+        ("..%2F..%2Fetc", "../../etc"),
+        ("%F0%9F%A6%80", "🦀"),
+        ("%C3%A9", "é"),
+        ("e%CC%81", "e\u{301}"),
+    ];
+    for (escaped, name) in names {
+        ann.put(escaped, name).await.expect(StatusCode::OK);
+    }
+    let listed = ann.documents(50).await;
+    let mut found: Vec<_> = listed.iter().map(|document| document["name"].as_str().unwrap()).collect();
+    let mut expected = names.map(|(_, name)| name);
+    found.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(found, expected);
+    for bad in ["a%00b", "a%0Ab", "%FF", &"x".repeat(1_025)] {
+        ann.put(bad, "text").await.expect_problem(400, Some("key"));
+    }
+}
+
+pub async fn what_is_wrong_with_a_document_is_named(home: Home) {
+    let starter = home.serve().await;
+    let ann = starter.account("ann@example.com").await;
+    ann.put("kept", "kept").await.expect(StatusCode::OK);
+    ann.put("kept", vec![b'a', 0xff]).await.expect_problem(400, Some("body"));
+    ann.put("kept", vec![b'x'; LARGEST + 1]).await.expect_problem(413, Some("body"));
+    let chunk = || Ok::<_, std::io::Error>(vec![b'x'; 64 * 1024]);
+    let unannounced = Body::wrap_stream(stream::iter((0..129).map(move |_| chunk())));
+    ann.put("kept", unannounced).await.expect_problem(413, Some("body"));
+    let largest = ann.put("largest", "x ".repeat(LARGEST / 2)).await.expect(StatusCode::OK).json;
+    assert_eq!(largest["words"], LARGEST / 2);
+
+    let queries = [
+        ("limit=0", "limit"),
+        ("limit=201", "limit"),
+        ("limit=x", "limit"),
+        ("limit=-1", "limit"),
+        ("cursor=x", "cursor"),
+        ("cursor=", "cursor"),
+        ("cursor=d1", "cursor"),
+        ("crusor=x", "crusor"),
+    ];
+    for (query, field) in queries {
+        let answer = ann.get(&format!("/api/documents?{query}")).await;
+        answer.expect_problem(400, Some(field));
+    }
+    ann.get("/api/documents/nonsense").await.expect_problem(400, Some("key"));
+    ann.delete("/api/documents/nonsense").await.expect_problem(400, Some("key"));
+    ann.get("/api/documents/00000000-0000-0000-0000-000000000000").await.expect_problem(404, None);
+    let nowhere = ann.get("/api/nowhere").await;
+    assert_eq!(nowhere.status, 404);
+    let names: Vec<_> = ann.documents(10).await.iter().map(|d| d["name"].clone()).collect();
+    assert_eq!(names.len(), 2, "{names:?}");
+}

@@ -1,0 +1,36 @@
+//! One test per check and engine.
+
+/// Expands to a module per engine with one test per check.
+macro_rules! on_every_engine {
+    ($($check:ident::$name:ident),+ $(,)?) => {
+        on_every_engine!(@engine sqlite, Sqlite, $($check::$name),+);
+        on_every_engine!(@engine mariadb, MariaDb, $($check::$name),+);
+    };
+    (@engine $module:ident, $engine:ident, $($check:ident::$name:ident),+) => {
+        mod $module {
+            use crate::home::{Engine, Home};
+
+            $(#[trine_testkit::test(timeout = "120s")]
+            async fn $name() {
+                crate::$check::$name(Home::new(Engine::$engine).await).await;
+            })+
+        }
+    };
+}
+
+on_every_engine!(
+    accounts::an_account_is_registered_and_logs_in,
+    accounts::of_fifty_registrations_of_one_address_one_wins,
+    accounts::what_is_wrong_with_a_registration_is_named,
+    admin::a_status_is_set_and_obeyed,
+    admin::nobody_else_is_an_administrator,
+    documents::a_document_is_stored_listed_read_replaced_and_removed,
+    documents::a_listing_goes_through_every_page,
+    documents::documents_of_others_are_not_there,
+    documents::names_may_hold_anything_but_control_characters,
+    documents::what_is_wrong_with_a_document_is_named,
+    import::a_folder_is_imported_and_imported_again,
+    sessions::a_login_does_not_tell_which_half_is_wrong,
+    sessions::a_session_ends_when_asked_to_and_in_time,
+    sessions::too_many_failed_logins_have_to_wait,
+);

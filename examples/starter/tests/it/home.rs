@@ -1,0 +1,161 @@
+//! Where a starter lives: its folder, configuration and databases.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use trine_testkit::{Child, ChildBuilder, MariaDb, TestDatabase};
+
+use crate::client::Client;
+
+/// Longest wait for something that takes milliseconds on an idle machine.
+pub const BOUND: Duration = Duration::from_secs(30);
+
+pub const ADMIN_TOKEN: &str = "test-administrator-token";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    Sqlite,
+    MariaDb,
+}
+
+/// A folder with a configuration, and databases that are up to date.
+#[derive(Debug)]
+pub struct Home {
+    folder: TempDir,
+    settings: String,
+    engine: Engine,
+    _databases: Vec<TestDatabase>,
+}
+
+impl Home {
+    pub async fn new(engine: Engine) -> Self {
+        match engine {
+            Engine::Sqlite => Self::sqlite(),
+            Engine::MariaDb => {
+                let server = MariaDb::shared().await.unwrap();
+                let mut databases = Vec::new();
+                for _ in 0..3 {
+                    databases.push(server.database().await.unwrap());
+                }
+                let urls: Vec<_> = databases.iter().map(TestDatabase::url).collect();
+                let home = Self::mariadb(&urls, databases);
+                home.migrate().await;
+                home
+            }
+        }
+    }
+
+    pub fn sqlite() -> Self {
+        Self::with(Engine::Sqlite, String::new(), Vec::new())
+    }
+
+    /// The first URL is the global database's, the others are shards'.
+    pub fn mariadb(urls: &[String], databases: Vec<TestDatabase>) -> Self {
+        let mut settings = String::new();
+        for (index, url) in urls.iter().enumerate() {
+            let name = if index == 0 { "global".to_owned() } else { format!("shard_{}", index - 1) };
+            settings += &format!("[database.{name}]\nkind = \"mysql\"\nurl = \"{url}\"\n");
+        }
+        for id in 0..urls.len() - 1 {
+            settings += &format!("[[db.shards]]\nid = {id}\nconnection = \"shard_{id}\"\n");
+        }
+        Self::with(Engine::MariaDb, settings, databases)
+    }
+
+    fn with(engine: Engine, databases: String, held: Vec<TestDatabase>) -> Self {
+        let settings = format!(
+            "[starter]\nadmin_token = \"{ADMIN_TOKEN}\"\n[container]\ndrain_delay = \"0s\"\n\
+             {databases}"
+        );
+        let folder = TempDir::new().unwrap();
+        Self { folder, settings, engine, _databases: held }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.path().join("data")
+    }
+
+    /// Replaces text in the settings.
+    pub fn with_setting(mut self, section: &str, setting: &str) -> Self {
+        let header = format!("[{section}]\n");
+        if !self.settings.contains(&header) {
+            self.settings += &header;
+        }
+        self.settings = self.settings.replace(&header, &format!("{header}{setting}\n"));
+        self
+    }
+
+    pub async fn migrate(&self) {
+        let ended = self.command().arg("migrate").spawn().unwrap();
+        let status = ended.wait(BOUND).await.unwrap();
+        assert!(status.success(), "{}", ended.log());
+    }
+
+    /// Returns the program with the options that every run here has.
+    pub fn command(&self) -> ChildBuilder {
+        let config = self.path().join("settings.toml");
+        fs::write(&config, &self.settings).unwrap();
+        let program = Child::builder(env!("CARGO_BIN_EXE_trine-starter"));
+        let program = program.arg("--config").arg(config.to_str().unwrap());
+        match self.engine {
+            Engine::Sqlite => program.arg("--data").arg(self.data().to_str().unwrap()),
+            Engine::MariaDb => program.args(["--profile", "prod"]),
+        }
+    }
+
+    /// Runs the program to its end and returns what it printed.
+    pub async fn run<const N: usize>(&self, args: [&str; N]) -> (ExitStatus, String) {
+        let child = self.command().args(args).spawn().unwrap();
+        let status = child.wait(BOUND).await.unwrap_or_else(|error| panic!("{error}: {}", child.log()));
+        (status, child.log())
+    }
+
+    /// Starts the server on a free port and waits until it is ready.
+    pub async fn serve(&self) -> Starter {
+        let starter = self.listen("127.0.0.1:0").await;
+        starter.client().until_ready(BOUND).await;
+        starter
+    }
+
+    /// Starts the server and waits until it listens.
+    pub async fn listen(&self, address: &str) -> Starter {
+        Starter::of(self.command().args(["--listen", address]).spawn().unwrap()).await
+    }
+}
+
+/// A running starter.
+#[derive(Debug)]
+pub struct Starter {
+    pub process: Child,
+    url: String,
+}
+
+impl Starter {
+    pub async fn of(process: Child) -> Self {
+        let line = process.wait_for_log("listening on ", BOUND).await.unwrap();
+        let url = line.strip_prefix("listening on ").unwrap().trim().to_owned();
+        Self { process, url }
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub fn client(&self) -> Client {
+        Client::new(&self.url)
+    }
+
+    /// Returns a client that is logged in to a new account.
+    pub async fn account(&self, email: &str) -> Client {
+        let client = self.client();
+        client.register(email).await;
+        client.log_in(email).await
+    }
+}

@@ -1,0 +1,220 @@
+//! Writers that remember what they were promised.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::json;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use trine_testkit::{Ledger, LedgerAudit};
+
+use crate::client::{Client, PASSWORD};
+
+/// What all writers were promised, over all restarts.
+#[derive(Debug)]
+pub struct Book {
+    ledger: Ledger,
+    writers: Mutex<BTreeMap<String, Writer>>,
+}
+
+/// One account and the documents it replaces again and again.
+#[derive(Clone, Debug, Default)]
+struct Writer {
+    token: String,
+    next: u64,
+    /// Per name, the version that was acknowledged last and the one that was
+    /// attempted last.
+    versions: BTreeMap<String, (u64, u64)>,
+}
+
+/// What a run of writers did.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    pub succeeded: u64,
+    pub failed: u64,
+}
+
+const REPLACED: u64 = 4;
+
+impl Book {
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self { ledger: Ledger::in_memory(), writers: Mutex::default() })
+    }
+
+    pub fn acknowledged(&self) -> usize {
+        self.ledger.acknowledged()
+    }
+
+    /// Registers and logs in `writers` accounts; the starter must be well.
+    pub async fn add_writers(&self, client: &Client, prefix: &str, writers: usize) {
+        for number in 0..writers {
+            let email = format!("{prefix}{number}@example.com");
+            self.ledger.attempt(format!("account {email}")).unwrap();
+            client.register(&email).await;
+            self.ledger.acknowledge(format!("account {email}")).unwrap();
+            let token = client.log_in(&email).await.token().to_owned();
+            let writer = Writer { token, ..Writer::default() };
+            self.writers.lock().unwrap().insert(email, writer);
+        }
+    }
+
+    /// Lets every writer write until the token is cancelled, and one more
+    /// register accounts. Failures are noted and change nothing.
+    pub async fn write(self: &Arc<Self>, url: &str, stop: &CancellationToken) -> Tally {
+        let mut tasks = JoinSet::new();
+        let emails: Vec<_> = self.writers.lock().unwrap().keys().cloned().collect();
+        for email in emails {
+            let (book, client, stop) = (Arc::clone(self), Client::new(url), stop.clone());
+            tasks.spawn(async move { book.write_documents(&email, client, stop).await });
+        }
+        let (book, client, stop) = (Arc::clone(self), Client::new(url), stop.clone());
+        tasks.spawn(async move { book.register_accounts(client, stop).await });
+        let mut sum = Tally::default();
+        while let Some(tally) = tasks.join_next().await {
+            let tally = tally.unwrap();
+            sum.succeeded += tally.succeeded;
+            sum.failed += tally.failed;
+        }
+        sum
+    }
+
+    async fn write_documents(
+        &self,
+        email: &str,
+        client: Client,
+        stop: CancellationToken,
+    ) -> Tally {
+        let mut tally = Tally::default();
+        let client = client.with_token(&self.writers.lock().unwrap()[email].token);
+        while !stop.is_cancelled() {
+            let (version, is_new, name) = self.writer(email, |writer| {
+                writer.next += 1;
+                let (version, is_new) = (writer.next, writer.next % 2 == 0);
+                let name = match is_new {
+                    true => format!("new-{version}"),
+                    false => format!("replaced-{}", version / 2 % REPLACED),
+                };
+                if !is_new {
+                    writer.versions.entry(name.clone()).or_default().1 = version;
+                }
+                (version, is_new, name)
+            });
+            let id = format!("document {email} {name}");
+            self.ledger.attempt(&id).unwrap();
+            let request = client.request(Method::PUT, &format!("/api/documents/{name}"));
+            let answer = client.try_send(request.body(text(version))).await;
+            if !answer.is_ok_and(|answer| answer.status == 200) {
+                tally.failed += 1;
+                sleep(Duration::from_millis(5)).await;
+                continue;
+            }
+            tally.succeeded += 1;
+            self.ledger.acknowledge(&id).unwrap();
+            if !is_new {
+                self.writer(email, |writer| writer.versions.get_mut(&name).unwrap().0 = version);
+            }
+        }
+        tally
+    }
+
+    async fn register_accounts(&self, client: Client, stop: CancellationToken) -> Tally {
+        let mut tally = Tally::default();
+        while !stop.is_cancelled() {
+            let email = self.writer("", |writer| {
+                writer.next += 1;
+                format!("extra{}@example.com", writer.next)
+            });
+            self.ledger.attempt(format!("account {email}")).unwrap();
+            let body = json!({ "email": email, "password": PASSWORD, "name": "Extra" });
+            let request = client.request(Method::POST, "/api/accounts").json(&body);
+            match client.try_send(request).await {
+                Ok(answer) if answer.status == 201 => {
+                    self.ledger.acknowledge(format!("account {email}")).unwrap();
+                    tally.succeeded += 1;
+                }
+                _ => {
+                    tally.failed += 1;
+                    sleep(Duration::from_millis(5)).await;
+                }
+            }
+        }
+        tally
+    }
+
+    fn writer<T>(&self, email: &str, change: impl FnOnce(&mut Writer) -> T) -> T {
+        change(self.writers.lock().unwrap().entry(email.to_owned()).or_default())
+    }
+
+    /// Compares what was promised with what is there.
+    pub async fn audit(&self, client: &Client) -> Result<LedgerAudit, String> {
+        let mut found = Vec::new();
+        let writers = self.writers.lock().unwrap().clone();
+        for (email, writer) in &writers {
+            if email.is_empty() {
+                for number in 1..=writer.next {
+                    let email = format!("extra{number}@example.com");
+                    if is_registered(client, &email).await {
+                        found.push(format!("account {email}"));
+                    }
+                }
+                continue;
+            }
+            let client = client.with_token(&writer.token);
+            let me = client.get("/api/me").await;
+            if me.status != 200 {
+                // A lost session is a lost promise too.
+                continue;
+            }
+            found.push(format!("account {email}"));
+            for document in client.documents(200).await {
+                let name = document["name"].as_str().unwrap();
+                found.push(format!("document {email} {name}"));
+                if let Some(versions) = writer.versions.get(name) {
+                    check_version(&client, &document, *versions).await?;
+                }
+            }
+        }
+        Ok(self.ledger.check(found))
+    }
+}
+
+/// A second registration of an address is refused if there is a first.
+async fn is_registered(client: &Client, email: &str) -> bool {
+    let body = json!({ "email": email, "password": "other password", "name": "Other" });
+    // A name that is refused after the address was looked up would do as well,
+    // but there is none: so an account that is absent is made here.
+    client.post("/api/accounts", body).await.status == 409
+}
+
+/// Checks that the text is whole, and no older than what was acknowledged.
+async fn check_version(
+    client: &Client,
+    document: &serde_json::Value,
+    (acknowledged, attempted): (u64, u64),
+) -> Result<(), String> {
+    let id = document["document_id"].as_str().unwrap();
+    let found = client.get(&format!("/api/documents/{id}")).await.text;
+    let version: u64 = found.split(' ').next().unwrap().parse().unwrap();
+    let words = found.split_whitespace().count() as u64;
+    if found != text(version) || document["words"].as_u64() != Some(words) {
+        return Err(format!("{document} is not whole: version {version}, {words} words"));
+    }
+    if !(acknowledged..=attempted).contains(&version) {
+        return Err(format!(
+            "{document} is version {version}, acknowledged {acknowledged}, attempted {attempted}"
+        ));
+    }
+    Ok(())
+}
+
+/// A text that shows if it is a mixture of two versions.
+fn text(version: u64) -> String {
+    let mut text = version.to_string();
+    for _ in 0..version % 400 {
+        text.push_str(&format!(" {version}"));
+    }
+    text
+}
