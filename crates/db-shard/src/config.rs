@@ -43,7 +43,8 @@ pub struct DbConfig {
     /// connection is SQLite, else `check`.
     #[serde(default)]
     pub migrate: Option<MigrateMode>,
-    /// Longest wait for migrations that another process applies. Default: 60s.
+    /// Longest wait for migrations that another process applies, and longest
+    /// time of one statement of a migration. Default: 60s.
     #[serde(default = "defaults::migrate_timeout")]
     pub migrate_timeout: Span,
     /// Longest time of one start, retries included. Default: 30s.

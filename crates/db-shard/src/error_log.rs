@@ -243,7 +243,8 @@ mod tests {
 
     #[test]
     fn what_is_too_long_is_cut_at_a_character() {
-        let record = ErrorRecord::new("ü".repeat(200), "ß".repeat(2_000)).with_params("x".repeat(9_000));
+        let record =
+            ErrorRecord::new("ü".repeat(200), "ß".repeat(2_000)).with_params("x".repeat(9_000));
         let lengths: Vec<_> = record
             .values()
             .iter()

@@ -229,19 +229,14 @@ impl FanOutCall {
         params: impl IntoParams,
     ) -> Result<FanOut<Done>> {
         let (sql, params) = &(sql.into(), params.into_params());
-        let ask = |database: Database| async move {
-            database.execute(sql.clone(), params.clone()).await
-        };
+        let ask =
+            |database: Database| async move { database.execute(sql.clone(), params.clone()).await };
         let gathered = self.gather("fan_out.execute", Partial::Mark, ask).await?;
         let rows = gathered.by_shard.into_iter().collect();
         Ok(FanOut { rows, failed: gathered.failed })
     }
 
-    fn flatten<T>(
-        &self,
-        operation: &'static str,
-        gathered: Gathered<Vec<T>>,
-    ) -> Result<FanOut<T>> {
+    fn flatten<T>(&self, operation: &'static str, gathered: Gathered<Vec<T>>) -> Result<FanOut<T>> {
         let max = self.service.shared.config.max_rows.get();
         let count: usize = gathered.by_shard.values().map(Vec::len).sum();
         if u64::try_from(count).unwrap_or(u64::MAX) > max {

@@ -190,7 +190,9 @@ impl Run {
             let others: Vec<_> = others.buffer_unordered(SIDE_BY_SIDE).collect().await;
             reports.extend(others);
         }
-        MigrationReport { databases: std::iter::once(global).chain(reports.into_values()).collect() }
+        MigrationReport {
+            databases: std::iter::once(global).chain(reports.into_values()).collect(),
+        }
     }
 
     /// Returns the report of the global database and the shards, in the order

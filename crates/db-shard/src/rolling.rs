@@ -126,7 +126,10 @@ pub struct RollingTable {
 
 /// A prefix that no rolling table can have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("prefix `{prefix}`: expected 1 to {} of a-z, 0-9 and `_`, no digit first", RollingTable::MAX_PREFIX)]
+#[error(
+    "prefix `{prefix}`: expected 1 to {} of a-z, 0-9 and `_`, no digit first",
+    RollingTable::MAX_PREFIX
+)]
 pub struct InvalidRollingTable {
     prefix: Box<str>,
 }
@@ -267,7 +270,9 @@ impl RollingTable {
             return refuse(format!("{name}: there is no text for {}", database.engine()));
         };
         if !create.trim_start().starts_with("CREATE TABLE") || !create.contains(TABLE) {
-            return refuse(format!("{name}: expected a text that begins with CREATE TABLE {TABLE}"));
+            return refuse(format!(
+                "{name}: expected a text that begins with CREATE TABLE {TABLE}"
+            ));
         }
         let also = self.also.iter().filter_map(|sql| sql.text(database.engine()));
         let mut texts: Vec<_> = also.collect();

@@ -12,7 +12,7 @@ pub fn migrations() -> Vec<MigrationSet> {
 }
 
 fn global() -> MigrationSet {
-    MigrationSet::new("trine-db-shard.global", MigrationScope::Global).step(
+    MigrationSet::new("trine-db-shard-global", MigrationScope::Global).step(
         MigrationStep::new(1, "shard map")
             .on(
                 "sqlite",
@@ -61,7 +61,7 @@ fn global() -> MigrationSet {
 }
 
 fn shards() -> MigrationSet {
-    MigrationSet::new("trine-db-shard.shards", MigrationScope::Shards).step(
+    MigrationSet::new("trine-db-shard-shards", MigrationScope::Shards).step(
         MigrationStep::new(1, "epochs of keys")
             .on(
                 "sqlite",

@@ -88,7 +88,8 @@ impl Settings {
 /// Returns the settings of the embedded profile: everything below `data`, and
 /// no waiting for load balancers that are not there.
 fn embedded(data: &Path) -> Result<String, Failure> {
-    let mut toml = String::from("[container]\ndrain_delay = \"0s\"\n");
+    let mut toml =
+        String::from("[container]\ndrain_delay = \"0s\"\n[telemetry]\nfilter = \"warn\"\n");
     let mut add = |name: &str, file: &str| {
         let path = data.join(file);
         let path = path.to_str().ok_or_else(|| {

@@ -27,10 +27,9 @@ impl Builder {
             // Rules of the other keys are checked all the same.
             unknown.at().remove_from(tree.root_mut());
         }
-        let mut reader = Reader { tree: &tree, problems };
+        let mut reader = Reader { tree: &tree, secrets, problems };
         let container = self.distribute(&mut reader);
-        let mut problems = reader.problems;
-        problems.iter_mut().for_each(|problem| problem.mask(&secrets));
+        let problems = reader.problems;
         if problems.is_empty() { Ok(container) } else { Err(ConfigError::new(problems).into()) }
     }
 
@@ -83,6 +82,7 @@ impl Builder {
 /// What was read so far, and what is wrong with it.
 struct Reader<'a> {
     tree: &'a Tree,
+    secrets: Vec<String>,
     problems: Vec<Problem>,
 }
 
@@ -135,8 +135,10 @@ impl Reader<'_> {
     fn say(&mut self, path: &Path, broken: Vec<Broken>) {
         for (inside, text) in broken {
             let path = path.join(&inside);
-            let origin = self.tree.origin(&path);
-            self.problems.push(Problem::new(&path, text, origin));
+            // Neither serde nor a host's own rule knows what is a secret.
+            let hide = |text: String, secret: &String| text.replace(secret, "***");
+            let text = self.secrets.iter().fold(text, hide);
+            self.problems.push(Problem::new(&path, text, self.tree.origin(&path)));
         }
     }
 }

@@ -4,9 +4,9 @@ use jsonschema::ValidationError;
 use jsonschema::error::{TypeKind, ValidationErrorKind as Kind};
 use serde_json::Value;
 
-use super::path::Path;
+use super::path::{Path, Step};
 use super::problem::{Problem, nearest};
-use super::schema::{Schemas, is_secret};
+use super::schema::{FILE, Schemas, is_secret};
 use super::tree::Tree;
 
 /// Compares the tree with its schema and names everything that differs.
@@ -41,7 +41,8 @@ impl Checker<'_> {
         let path = self.path(error);
         match error.kind() {
             Kind::AdditionalProperties { unexpected } => {
-                unexpected.iter().for_each(|key| self.unknown(&path, key));
+                let known = self.known(&path, error);
+                unexpected.iter().for_each(|key| self.unknown(&path, key, &known));
             }
             Kind::Required { property } => self.missing(&path, property),
             Kind::OneOfNotValid { context } | Kind::AnyOf { context } => {
@@ -62,27 +63,41 @@ impl Checker<'_> {
         self.problems.push(Problem::new(path, text, self.tree.origin(path)));
     }
 
-    fn unknown(&mut self, table: &Path, key: &str) {
-        let schemas = self.schemas.at(table);
-        let known = Schemas::keys(&schemas);
-        let meant = nearest(key, known.iter().copied());
-        let text = match meant {
-            Some(meant) => format!("unknown key; did you mean `{meant}`?"),
-            None if known.is_empty() => "unknown key".to_owned(),
-            None => {
-                let known = known.into_iter().map(|key| format!("`{key}`")).collect::<Vec<_>>();
-                format!("unknown key; expected one of {}", known.join(", "))
-            }
-        };
+    fn unknown(&mut self, table: &Path, key: &str, known: &BTreeSet<String>) {
         let path = table.key(key);
+        let text = match nearest(key, known.iter().map(String::as_str)) {
+            Some(meant) => format!("unknown key; did you mean `{meant}`?"),
+            None => format!("unknown key{}", one_of(known)),
+        };
         self.problems.push(Problem::unknown_key(&path, text, self.tree.origin(&path)));
+    }
+
+    /// Returns the keys that the table at fault may have, those that name the
+    /// file of a secret among them.
+    fn known(&self, table: &Path, error: &ValidationError<'_>) -> BTreeSet<String> {
+        let place = error.schema_path().as_str();
+        let refused =
+            place.rsplit_once('/').and_then(|(place, _)| self.schemas.root().pointer(place));
+        let schemas = refused.map_or_else(|| self.schemas.at(table), |schema| vec![schema]);
+        let mut known = BTreeSet::new();
+        for key in Schemas::keys(&schemas) {
+            if is_secret(&self.schemas.inside(&schemas, &Step::Key(key.to_owned()))) {
+                known.insert(format!("{key}{FILE}"));
+            }
+            known.insert(key.to_owned());
+        }
+        known
     }
 
     fn missing(&mut self, table: &Path, property: &Value) {
         let path = table.key(property.as_str().unwrap_or_default());
-        let file = if is_secret(&self.schemas.at(&path)) { ", itself or as a file" } else { "" };
+        let schemas = self.schemas.at(&path);
+        let file = if is_secret(&schemas) { ", itself or as a file" } else { "" };
+        let values =
+            schemas.iter().filter_map(|schema| Some(schema.get("const")?.as_str()?.to_owned()));
+        let values = one_of(&values.collect());
         // Not the origin of the table: nobody has set this key.
-        self.problems.push(Problem::new(&path, format!("missing{file}"), None));
+        self.problems.push(Problem::new(&path, format!("missing{file}{values}"), None));
     }
 
     /// Reports why none of several schemas fits, by the one that was meant.
@@ -191,6 +206,16 @@ impl Checker<'_> {
         let typed = found.as_str().filter(|_| !is_secret(&self.schemas.at(path)));
         let meant = typed.and_then(|typed| nearest(typed, values.iter().map(String::as_str)));
         meant.map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default()
+    }
+}
+
+/// Lists what would do, if anything.
+fn one_of(words: &BTreeSet<String>) -> String {
+    let words: Vec<_> = words.iter().map(|word| format!("`{word}`")).collect();
+    match words.len() {
+        0 => String::new(),
+        1 => format!("; expected {}", words.concat()),
+        _ => format!("; expected one of {}", words.join(", ")),
     }
 }
 

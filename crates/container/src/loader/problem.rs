@@ -55,13 +55,6 @@ impl Problem {
     pub fn origin(&self) -> Option<&str> {
         self.origin.as_deref()
     }
-
-    /// Replaces each of `secrets` where the text repeats it.
-    pub(crate) fn mask(&mut self, secrets: &[String]) {
-        for secret in secrets {
-            self.text = self.text.replace(secret, "***");
-        }
-    }
 }
 
 impl fmt::Display for Problem {

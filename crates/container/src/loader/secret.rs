@@ -30,6 +30,7 @@ pub(crate) fn resolve(
     if let Value::Object(table) = root {
         *tree.root_mut() = table;
     }
+    secrets.retain(|secret| !secret.is_empty());
     // The longest first, so that a part of one does not leave the rest.
     secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
     secrets

@@ -1,1 +1,172 @@
+use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::runtime::Handle;
+use trine::{Adopted, Builder, Container, Loader};
+use trine_core::{
+    Backoff, BoxFault, Deadline, Health, Intensity, Lifecycle, Metrics, Service, Snapshot, State,
+    Tasks,
+};
+
+use crate::fake::SECOND;
+
+/// A service as real ones are: a life cycle, a supervised task, a socket.
+#[derive(Debug)]
+struct Real {
+    lifecycle: Lifecycle,
+    tasks: Tasks,
+    metrics: Metrics,
+    socket: std::sync::Mutex<Option<tokio::net::TcpListener>>,
+}
+
+impl Real {
+    fn new(name: &str) -> Self {
+        Self {
+            lifecycle: Lifecycle::new(name),
+            tasks: Tasks::new(name),
+            metrics: Metrics::new("real"),
+            socket: std::sync::Mutex::default(),
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Service for Real {
+    fn name(&self) -> &str {
+        self.lifecycle.name()
+    }
+
+    fn state(&self) -> State {
+        self.lifecycle.state()
+    }
+
+    async fn start(&self) -> Result<(), BoxFault> {
+        let prove = || async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            *self.socket.lock().unwrap() = Some(listener);
+            Ok::<(), crate::fake::Refused>(())
+        };
+        self.lifecycle.start(SECOND, &Backoff::default(), prove).await?;
+        self.tasks.supervise("tick", Intensity::default(), || async {
+            loop {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        });
+        Ok(())
+    }
+
+    async fn shutdown(&self, deadline: Deadline) -> Result<(), BoxFault> {
+        let close = || async {
+            self.tasks.shutdown(Deadline::after(Duration::ZERO)).await;
+            self.socket.lock().unwrap().take();
+            Ok::<(), crate::fake::Refused>(())
+        };
+        self.lifecycle.shutdown(deadline, close).await?;
+        Ok(())
+    }
+
+    async fn health(&self) -> Health {
+        Health::up()
+    }
+
+    fn metrics(&self) -> Snapshot {
+        self.metrics.snapshot()
+    }
+
+    fn reset_metrics(&self) {
+        self.metrics.reset();
+    }
+}
+
+fn container() -> Container {
+    let mut builder = Builder::new();
+    let mut before: Option<trine::Need> = None;
+    for name in ["a", "b", "c"] {
+        let mut adopted = Adopted::from(Arc::new(Real::new(name)));
+        if let Some(need) = before.take() {
+            adopted = adopted.needing(need);
+        }
+        before = Some(builder.adopt(adopted));
+    }
+    builder.adopt(Adopted::from(Arc::new(Real::new("d"))).optional());
+    builder.configure(&Loader::new()).unwrap().build().unwrap()
+}
+
+async fn cycle() {
+    let container = container();
+    container.start().await.unwrap();
+    container.health().await;
+    container.metrics();
+    container.shutdown(Deadline::after(SECOND * 10)).await.unwrap();
+}
+
+fn open_files() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// Resident memory of this process in bytes.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
+}
+
+/// Counts threads' open files of this process alone: runs as its own process.
+#[cfg(target_os = "linux")]
+fn run(cycles: u32) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        for _ in 0..10 {
+            cycle().await;
+        }
+        let (mut files, mut memory) = (open_files(), 0);
+        for round in 0..cycles {
+            cycle().await;
+            assert_eq!(Handle::current().metrics().num_alive_tasks(), 0, "after round {round}");
+            if round == cycles / 2 {
+                (files, memory) = (open_files(), resident());
+            }
+        }
+        assert_eq!(open_files(), files);
+        let growth = resident().saturating_sub(memory);
+        println!("{cycles} cycles: memory of the second half grew by {growth} bytes");
+        assert!(growth <= 1 << 20, "{growth} bytes in {} cycles", cycles / 2);
+    });
+}
+
+const CHILD: &str = "TRINE_TEST_CYCLES";
+
+/// Runs `test` again in a process of its own: open files and memory are counted
+/// per process, and the other tests use both.
+#[cfg(target_os = "linux")]
+fn alone(test: &str, cycles: u32) {
+    #[allow(clippy::disallowed_methods)]
+    if std::env::var_os(CHILD).is_some() {
+        run(cycles);
+        return;
+    }
+    let program = std::env::current_exe().unwrap();
+    let output = std::process::Command::new(program)
+        .args(["--exact", test, "--include-ignored", "--nocapture", "--test-threads=1"])
+        .env(CHILD, "1")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("cycles: memory"), "nothing was run: {text}");
+}
+
+// CO-13
+#[cfg(target_os = "linux")]
+#[test]
+fn a_thousand_cycles_leave_no_task_and_no_file() {
+    alone("cycles::a_thousand_cycles_leave_no_task_and_no_file", 1_000);
+}
+
+// CO-13
+#[cfg(target_os = "linux")]
+#[test]
+#[ignore = "the long form: cargo test -p trine --test it soak_cycles -- --ignored"]
+fn soak_cycles() {
+    alone("cycles::soak_cycles", 20_000);
+}

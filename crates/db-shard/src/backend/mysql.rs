@@ -34,8 +34,8 @@ use self::session::Failure;
 use self::shield::Shield;
 use self::translate::{Stake, timed_out};
 use super::{
-    BackendTransaction, BeginOptions, Call, Capabilities, DbBackend, Isolation, PoolStats,
-    Reply, RowStream, ServerFacts, Statement,
+    BackendTransaction, BeginOptions, Call, Capabilities, DbBackend, Isolation, PoolStats, Reply,
+    RowStream, ServerFacts, Statement,
 };
 use crate::error::At;
 use crate::{DatabaseName, Engine, Error, MysqlConfig, Result, ResultSet};
@@ -90,11 +90,10 @@ impl MysqlBackend {
         let grace = config.cancel_grace.get();
         let shield = Arc::new(Shield::new(config.cancel, grace, Arc::clone(&connector), max));
         let manager = Manager::new(connector, shield, config.pool.idle_check.get());
-        let pool = Pool::builder(manager)
-            .max_size(max)
-            .runtime(Runtime::Tokio1)
-            .build()
-            .map_err(|error| Error::Internal { at: At::new("open", name), cause: error.into() })?;
+        let pool =
+            Pool::builder(manager).max_size(max).runtime(Runtime::Tokio1).build().map_err(
+                |error| Error::Internal { at: At::new("open", name), cause: error.into() },
+            )?;
         Ok(Self {
             inner: Arc::new(Inner {
                 name: name.clone(),
@@ -315,7 +314,11 @@ impl DbBackend for MysqlBackend {
         held.judge(self.name(), &call, Stake::of(statement.access), ended)
     }
 
-    async fn begin(&self, call: Call, options: BeginOptions) -> Result<Box<dyn BackendTransaction>> {
+    async fn begin(
+        &self,
+        call: Call,
+        options: BeginOptions,
+    ) -> Result<Box<dyn BackendTransaction>> {
         let held = self.acquire(&call).await?;
         let name = self.name().clone();
         Ok(Box::new(MysqlTransaction::begin(held, name, &call, options).await?))

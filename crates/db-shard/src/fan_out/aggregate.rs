@@ -3,7 +3,7 @@ use std::cmp::Ordering;
 use serde::de::DeserializeOwned;
 
 use super::{Asked, FanOutCall, FanOutValue};
-use crate::{Database, InvalidColumn, IntoParams, Result, Row, SqlText, Value};
+use crate::{Database, IntoParams, InvalidColumn, Result, Row, SqlText, Value};
 
 /// A number that sums over shards are made of: `i64`, `u64` and `f64`.
 pub trait Total: Copy + Send + sealed::Sealed {

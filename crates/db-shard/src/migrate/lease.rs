@@ -15,9 +15,6 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 const SHORTEST_TERM: Duration = Duration::from_secs(1);
 const LONGEST_TERM: Duration = Duration::from_secs(15);
 
-// Only engines whose changes of the schema cannot be rolled back need a lease:
-// the others run a whole step, its record included, as one transaction.
-
 /// Answers at once where the holder works in a transaction.
 const LOOK: Sql = Sql::per_engine().mysql(
     "SELECT holder, token, expires_at <= UTC_TIMESTAMP(6) FROM trine_migration_lease \
@@ -49,6 +46,9 @@ const RELEASE: Sql = Sql::per_engine().mysql(
 
 /// The right to migrate one database: a row with an expiry by the database's
 /// own clock, renewed while working.
+///
+/// Only engines that cannot roll back a change of the schema have one: the
+/// others run a whole step, its record included, as one transaction.
 #[derive(Debug)]
 pub(super) struct Lease<'a> {
     database: &'a Database,
@@ -105,11 +105,8 @@ impl<'a> Lease<'a> {
             tx.rollback(self.call()).await?;
             return Ok(Some(holder));
         }
-        let values = vec![
-            Value::from(std::process::id()),
-            Value::from(&*self.token),
-            self.term_value(),
-        ];
+        let values =
+            vec![Value::from(std::process::id()), Value::from(&*self.token), self.term_value()];
         let take = self.database.own_statement(TAKE, values, Access::Write);
         tx.run(self.call(), take).await?;
         tx.commit(self.call()).await?;
@@ -167,7 +164,8 @@ impl<'a> Lease<'a> {
             loop {
                 sleep(self.term / 3).await;
                 let call = self.call().until(Some(Deadline::after(self.term / 3)));
-                if let Err(error) = self.database.shared().backend().run(call, self.renewal()).await {
+                if let Err(error) = self.database.shared().backend().run(call, self.renewal()).await
+                {
                     tracing::debug!(error = %Report(&error), "migration lease not renewed");
                 }
             }

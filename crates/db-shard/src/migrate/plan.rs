@@ -48,11 +48,7 @@ impl Planned {
     const MAX_NAME: usize = 255;
 
     pub(super) fn applied(&self) -> AppliedStep {
-        AppliedStep {
-            owner: self.owner.clone(),
-            version: self.version,
-            name: self.name.clone(),
-        }
+        AppliedStep { owner: self.owner.clone(), version: self.version, name: self.name.clone() }
     }
 
     /// Returns how many statements there are, as the table has it.

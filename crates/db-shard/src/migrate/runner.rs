@@ -38,7 +38,11 @@ impl<'a> Runner<'a> {
     }
 
     /// Returns what is left to apply. Writes nothing.
-    pub(crate) async fn pending(&self, database: &Database, part: Part) -> Result<Vec<PendingStep>> {
+    pub(crate) async fn pending(
+        &self,
+        database: &Database,
+        part: Part,
+    ) -> Result<Vec<PendingStep>> {
         Ok(self.inspect(database, part).await?.pending)
     }
 
@@ -129,11 +133,12 @@ impl Work<'_> {
         }
         let text = Report(&error).to_string();
         let record = save(self.database, step, State::Failed, 0, Some(&text));
-        let saved = self.database.shared().backend().run_all(self.short_call(), record.into()).await;
+        let saved =
+            self.database.shared().backend().run_all(self.short_call(), record.into()).await;
         if let Err(error) = saved {
             tracing::debug!(error = %Report(&error), "failure of a migration not recorded");
         }
-        self.refused(step, "nothing of it was kept".to_owned(), error)
+        self.refused(step, "nothing of it was kept", error)
     }
 
     /// Runs the steps statement by statement, with a record before each.
@@ -253,10 +258,10 @@ impl Work<'_> {
         if let Err(error) = self.record(step, State::Failed, index, Some(&text), lease).await {
             tracing::debug!(error = %Report(&error), "failure of a migration not recorded");
         }
-        self.refused(step, format!("statement {} of {}", index + 1, step.len()), error)
+        self.refused(step, &format!("statement {} of {}", index + 1, step.len()), error)
     }
 
-    fn refused(&self, step: &Planned, detail: String, error: Error) -> Error {
+    fn refused(&self, step: &Planned, detail: &str, error: Error) -> Error {
         Error::Invalid {
             at: self.database.at(OPERATION),
             detail: format!("migration {} was refused ({detail})", step.applied()).into(),
@@ -289,8 +294,7 @@ fn statement(planned: &PlannedStatement) -> Statement {
 /// Tells whether the database has refused the statement, rather than left it
 /// open whether and when it runs.
 fn is_definite(error: &Error) -> bool {
-    let is_lost_lease =
-        matches!(error, Error::Conflict { conflict: Conflict::HeldBy { .. }, .. });
+    let is_lost_lease = matches!(error, Error::Conflict { conflict: Conflict::HeldBy { .. }, .. });
     let is_open = matches!(
         error.kind(),
         ErrorKind::Timeout
@@ -325,12 +329,13 @@ fn pending(steps: &[Planned], records: &Records) -> Vec<PendingStep> {
 fn drift(steps: &[Planned], records: &Records) -> Vec<Drift> {
     let mut drift = Vec::new();
     for record in &records.0 {
-        let known = steps.iter().find(|step| {
-            step.owner == record.owner && step.version == record.version
-        });
+        let known =
+            steps.iter().find(|step| step.owner == record.owner && step.version == record.version);
         let (owner, version) = (record.owner.clone(), record.version);
         match known {
-            Some(step) if record.state == State::Applied && step.fingerprint != record.fingerprint => {
+            Some(step)
+                if record.state == State::Applied && step.fingerprint != record.fingerprint =>
+            {
                 drift.push(Drift::Changed { owner, version, name: step.name.clone() });
             }
             Some(_) => {}
@@ -344,7 +349,8 @@ fn drift(steps: &[Planned], records: &Records) -> Vec<Drift> {
     drift
 }
 
-#[cfg(all(test, feature = "sqlite"))]
+#[cfg(test)]
+#[cfg(feature = "sqlite")]
 mod tests {
     use futures_util::future::join_all;
     use trine_core::{Deadline, MigrationScope, MigrationStep};

@@ -64,11 +64,8 @@ fn step_lines(text: &mut String, step: &Planned, engine: Engine) {
         let statement = statement.text.as_str().trim_end();
         let statement = statement.strip_suffix(';').unwrap_or(statement);
         // The line break ends a comment that the text may end with.
-        let ending = if Shape::of(&format!("{statement};SELECT"), engine).is_many {
-            ";"
-        } else {
-            "\n;"
-        };
+        let ending =
+            if Shape::of(&format!("{statement};SELECT"), engine).is_many { ";" } else { "\n;" };
         // The command-line client would cut a body at its semicolons.
         if engine == Engine::Mysql && statement.contains(';') {
             line(text, &format!("DELIMITER //\n{statement}\n//\nDELIMITER ;"));
@@ -131,10 +128,8 @@ mod tests {
 
     #[test]
     fn a_statement_ends_even_behind_a_comment() {
-        let step = MigrationStep::new(1, "one").on(
-            "sqlite",
-            ["CREATE TABLE a (b INT) -- the last word", "CREATE TABLE c (d INT);"],
-        );
+        let step = MigrationStep::new(1, "one")
+            .on("sqlite", ["CREATE TABLE a (b INT) -- the last word", "CREATE TABLE c (d INT);"]);
         let set = MigrationSet::new("a", MigrationScope::Shards).step(step);
         let text = script(&DbConfig::sqlite("data", 2), &[set]).unwrap();
         assert!(text.contains("-- the last word\n;"), "{text}");

@@ -10,9 +10,7 @@ use crate::{
 
 const LOCK: Sql = Sql::per_engine()
     .sqlite("SELECT shard_id, moving_to, epoch FROM trine_shard_key WHERE shard_key = ?")
-    .mysql(
-        "SELECT shard_id, moving_to, epoch FROM trine_shard_key WHERE shard_key = ? FOR UPDATE",
-    );
+    .mysql("SELECT shard_id, moving_to, epoch FROM trine_shard_key WHERE shard_key = ? FOR UPDATE");
 
 /// Keeps the target from changing its status until the claim is committed.
 const STATUS: Sql = Sql::per_engine()

@@ -57,9 +57,7 @@ const PREPARE: Sql = Sql::per_engine()
         "INSERT INTO trine_key_epoch (shard_key, epoch, state) VALUES (?, ?, 'settled') \
          ON CONFLICT (shard_key) DO NOTHING",
     )
-    .mysql(
-        "INSERT IGNORE INTO trine_key_epoch (shard_key, epoch, state) VALUES (?, ?, 'settled')",
-    );
+    .mysql("INSERT IGNORE INTO trine_key_epoch (shard_key, epoch, state) VALUES (?, ?, 'settled')");
 
 /// MySQL assigns from left to right: the state is compared with the old epoch.
 const MARK: Sql = Sql::per_engine()

@@ -1,12 +1,12 @@
 use trine_core::BoxError;
 
-use super::{KeyRow, Route};
 use super::weight::choose;
+use super::{KeyRow, Route};
+use crate::error::At;
 use crate::{
     DatabaseName, DbService, Error, InvalidShardKey, Result, ShardId, ShardKey, ShardStatus, Sql,
     Timestamp, Unavailable,
 };
-use crate::error::At;
 
 /// One statement, so one transaction: the primary key lets one of many win,
 /// and the shard still takes new keys when the row is committed.
@@ -156,7 +156,9 @@ impl DbService {
     fn no_shard(&self, operation: &'static str) -> Error {
         let map = self.shared.map.load();
         let why = |shard: &crate::map::Shard| match shard.row.status {
-            ShardStatus::Active => format!("shard {} has weight {}", shard.row.id, shard.row.weight),
+            ShardStatus::Active => {
+                format!("shard {} has weight {}", shard.row.id, shard.row.weight)
+            }
             status => format!("shard {} is {status}", shard.row.id),
         };
         let each: Vec<_> = map.shards.values().map(why).collect();

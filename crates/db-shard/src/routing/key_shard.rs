@@ -76,12 +76,7 @@ impl Bound {
 }
 
 impl KeyShard {
-    pub(super) fn new(
-        service: DbService,
-        key: ShardKey,
-        database: Database,
-        route: Route,
-    ) -> Self {
+    pub(super) fn new(service: DbService, key: ShardKey, database: Database, route: Route) -> Self {
         Self { service, key, database, route }
     }
 
@@ -300,11 +295,7 @@ impl KeyShard {
     /// # Errors
     ///
     /// As [`transaction`](Self::transaction).
-    pub async fn transaction_with<T, E, F, Fut>(
-        &self,
-        options: &TxOptions,
-        body: F,
-    ) -> Result<T, E>
+    pub async fn transaction_with<T, E, F, Fut>(&self, options: &TxOptions, body: F) -> Result<T, E>
     where
         E: From<Error>,
         F: FnMut(Tx) -> Fut,

@@ -39,13 +39,16 @@ impl Shape {
             is_numbered: false,
         };
         let mut ended = false;
+        let mut body = Body::NotCreate;
         let mut tokens = Tokens::new(text, engine);
         while let Some(token) = tokens.next() {
-            if ended && token != Token::Semicolon {
+            // The semicolons of a procedure's body end no statement.
+            if ended && token != Token::Semicolon && !body.is_open() {
                 shape.is_many = true;
             }
+            body = body.after(token, || tokens.peek_word());
             match token {
-                Token::Semicolon => ended = shape.verb != Verb::Empty,
+                Token::Semicolon => ended = shape.verb != Verb::Empty && !body.is_open(),
                 Token::Parameter { is_numbered } => {
                     shape.parameters += 1;
                     shape.is_numbered |= is_numbered;
@@ -57,6 +60,63 @@ impl Shape {
             }
         }
         shape
+    }
+}
+
+/// Whether a statement creates something that has a body of statements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Body {
+    /// It begins with another word.
+    NotCreate,
+    /// It begins with `CREATE`, and the kind of object has not come yet.
+    Unknown,
+    /// It has one: how many `BEGIN` and `CASE` are open, and whether the next
+    /// word only names what an `END` closed.
+    Yes { depth: u32, is_named: bool },
+    /// It has none, or the body is over.
+    No,
+}
+
+impl Body {
+    fn is_open(self) -> bool {
+        matches!(self, Self::Yes { .. })
+    }
+
+    fn after<'a>(self, token: Token<'a>, next: impl FnOnce() -> Option<&'a str>) -> Self {
+        let is = |word: &str, names: &[&str]| names.iter().any(|name| word.eq_ignore_ascii_case(name));
+        match (self, token) {
+            (Self::NotCreate, Token::Word(word)) if is(word, &["CREATE"]) => Self::Unknown,
+            (Self::NotCreate, Token::Semicolon) => Self::NotCreate,
+            (Self::NotCreate, _) => Self::No,
+            (Self::Unknown, Token::Word(word)) => {
+                if is(word, &["TRIGGER", "PROCEDURE", "FUNCTION", "EVENT", "PACKAGE"]) {
+                    Self::Yes { depth: 0, is_named: false }
+                } else if is(word, &["TABLE", "INDEX", "VIEW", "DATABASE", "SCHEMA", "USER", "SEQUENCE"]) {
+                    Self::No
+                } else {
+                    Self::Unknown
+                }
+            }
+            (Self::Yes { depth, is_named: true }, Token::Word(_)) => {
+                Self::Yes { depth, is_named: false }
+            }
+            (Self::Yes { depth, .. }, Token::Word(word)) if is(word, &["BEGIN", "CASE"]) => {
+                Self::Yes { depth: depth.saturating_add(1), is_named: false }
+            }
+            (Self::Yes { depth, .. }, Token::Word(word)) if is(word, &["END"]) => {
+                let next = next().unwrap_or_default();
+                if is(next, &["IF", "LOOP", "WHILE", "REPEAT", "FOR"]) {
+                    return Self::Yes { depth, is_named: true };
+                }
+                match depth.saturating_sub(1) {
+                    0 => Self::No,
+                    depth => Self::Yes { depth, is_named: is(next, &["CASE"]) },
+                }
+            }
+            // A body of one statement ends with it.
+            (Self::Yes { depth: 0, .. }, Token::Semicolon) => Self::No,
+            (other, _) => other,
+        }
     }
 }
 
@@ -258,6 +318,26 @@ mod tests {
         assert!(!shape("SELECT 1; -- done\n ;").is_many);
         assert!(!shape("SELECT ';' , 1").is_many);
         assert!(!shape("; ; SELECT 1").is_many);
+    }
+
+    #[test]
+    fn the_body_of_a_procedure_or_trigger_is_part_of_its_statement() {
+        for text in [
+            "CREATE PROCEDURE p() BEGIN UPDATE t SET a = 1; DELETE FROM t; END",
+            "create or replace definer = `x`@`y` function f() returns int begin return 1; end",
+            "CREATE TEMP TRIGGER g AFTER INSERT ON t BEGIN DELETE FROM t; END;",
+        ] {
+            assert!(!shape(text).is_many, "{text}");
+        }
+        let nested = "CREATE PROCEDURE p() BEGIN IF a THEN SET x = CASE WHEN b THEN 1 END; END IF; \
+                      CASE c WHEN 1 THEN COMMIT; END CASE; END";
+        assert!(!shape(nested).is_many);
+        assert!(shape(&format!("{nested}; COMMIT")).is_many);
+        assert!(shape("CREATE TRIGGER g AFTER INSERT ON t BEGIN DELETE FROM t; END; COMMIT").is_many);
+        assert!(shape("CREATE PROCEDURE p() SELECT 1; COMMIT").is_many);
+        assert!(shape("CREATE TABLE t (a INT); DROP TABLE t").is_many);
+        assert!(shape("CREATE VIEW trigger_view AS SELECT 1; COMMIT").is_many);
+        assert!(shape("DELETE FROM procedure_log; COMMIT").is_many);
     }
 
     #[test]

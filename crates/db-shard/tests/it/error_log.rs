@@ -49,8 +49,10 @@ mod sqlite {
     async fn connect() -> (TempDir, DbService) {
         let folder = TempDir::new().unwrap();
         let set = MigrationSet::new("test", MigrationScope::Global).step(
-            MigrationStep::new(1, "account")
-                .on("sqlite", ["CREATE TABLE account (id INTEGER PRIMARY KEY, name TEXT NOT NULL)"]),
+            MigrationStep::new(1, "account").on(
+                "sqlite",
+                ["CREATE TABLE account (id INTEGER PRIMARY KEY, name TEXT NOT NULL)"],
+            ),
         );
         let open = [
             "INSERT INTO account (id, name) VALUES (?, 'first')",

@@ -134,8 +134,10 @@ async fn aggregates_cover_every_shard(fixture: Fixture) {
 
 async fn every_shard_answers_for_its_own_write(fixture: Fixture) {
     let db = with_notes(&fixture).await;
-    let done = db.fan_out().execute("UPDATE note SET text = 'x' WHERE id < ?", (11,)).await.unwrap();
-    let affected: Vec<u64> = done.into_complete().unwrap().iter().map(|done| done.affected).collect();
+    let done =
+        db.fan_out().execute("UPDATE note SET text = 'x' WHERE id < ?", (11,)).await.unwrap();
+    let affected: Vec<u64> =
+        done.into_complete().unwrap().iter().map(|done| done.affected).collect();
     assert_eq!(affected, [3, 1, 0]);
     // Taken on shard 1 only.
     let insert = "INSERT INTO note (id, owner, text) VALUES (?, 'bob', 'y')";

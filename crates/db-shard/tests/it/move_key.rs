@@ -10,8 +10,8 @@ use tokio::task::JoinSet;
 use trine_core::{ErrorKind, ManualClock, Report, Span};
 use trine_db_shard::conformance::Fixture;
 use trine_db_shard::{
-    AbortOutcome, DbDeps, DbService, Error, KeyShard, Move, MoveOutcome, Result, ShardId,
-    ShardKey, ShardStatus, TxOptions, Unavailable,
+    AbortOutcome, DbDeps, DbService, Error, KeyShard, Move, MoveOutcome, Result, ShardId, ShardKey,
+    ShardStatus, TxOptions, Unavailable,
 };
 use trine_testkit::{DropPlan, Ledger, Rng, SoakPlan};
 
@@ -363,7 +363,8 @@ async fn a_stale_process_cannot_begin_a_transaction_on_the_old_shard() {
     relocate(&db, "bob", 0).await.unwrap();
     insert_in_transaction(&bob, "b1", "bob").await.unwrap();
     assert_eq!(rows(&db, "bob").await, expected(0, &["b1"]));
-    let found: Vec<_> = rows(&db, "ada").await.into_iter().filter(|(shard, _)| *shard == 1).collect();
+    let found: Vec<_> =
+        rows(&db, "ada").await.into_iter().filter(|(shard, _)| *shard == 1).collect();
     assert_eq!(found, expected(1, &["a1", "a2", "a3"]));
 }
 
@@ -496,7 +497,8 @@ async fn write_on(
             Ok(()) => {
                 ledger.acknowledge(&id).unwrap();
                 tally.written.fetch_add(1, Ordering::Relaxed);
-                let read = handle.query::<String>("SELECT id FROM entry WHERE id = ?", (&id,)).await;
+                let read =
+                    handle.query::<String>("SELECT id FROM entry WHERE id = ?", (&id,)).await;
                 match read {
                     Ok(found) => assert_eq!(found, [id.as_str()], "acknowledged and not found"),
                     Err(error) => assert!(error.is_retryable(), "{}", Report(&error)),
@@ -542,9 +544,23 @@ async fn move_about(db: &DbService, shards: u32, rng: &mut Rng, tally: &Tally) {
     tally.moves.fetch_add(1, Ordering::Relaxed);
 }
 
+#[expect(clippy::print_stdout, reason = "the test harness shows it beside a failure")]
+fn report(tally: &Tally) {
+    println!(
+        "written {}, refused while moving {}, moves {}, aborts {}",
+        tally.written.load(Ordering::Relaxed),
+        tally.moving.load(Ordering::Relaxed),
+        tally.moves.load(Ordering::Relaxed),
+        tally.aborts.load(Ordering::Relaxed),
+    );
+}
+
 /// Runs writers on all services while `moves` goes on; then every row is on its
 /// key's shard, once.
-async fn under_load(services: &[DbService], mut moves: impl AsyncFnMut(&Tally) -> bool) -> Arc<Tally> {
+async fn under_load(
+    services: &[DbService],
+    mut moves: impl AsyncFnMut(&Tally) -> bool,
+) -> Arc<Tally> {
     let db = &services[0];
     let (ledger, tally) = (Arc::new(Ledger::in_memory()), Arc::new(Tally::default()));
     for (number, key) in (0..).zip(KEYS) {
@@ -576,13 +592,7 @@ async fn under_load(services: &[DbService], mut moves: impl AsyncFnMut(&Tally) -
     let audit = ledger.check(&found);
     assert!(audit.is_clean(), "{audit}");
     assert_eq!(found.len(), found.iter().collect::<BTreeSet<_>>().len());
-    println!(
-        "written {}, refused while moving {}, moves {}, aborts {}",
-        tally.written.load(Ordering::Relaxed),
-        tally.moving.load(Ordering::Relaxed),
-        tally.moves.load(Ordering::Relaxed),
-        tally.aborts.load(Ordering::Relaxed),
-    );
+    report(&tally);
     tally
 }
 
@@ -627,7 +637,6 @@ async fn soak_move() {
         is_due
     })
     .await;
-    println!("{plan}");
 }
 
 /// A key of another type is another key, also while moving.

@@ -116,7 +116,10 @@ mod sqlite {
         super::tables_are_made_ahead_once(service.global()).await;
         let indexes: i64 = service
             .global()
-            .query_one("SELECT count(*) FROM sqlite_master WHERE name = 'login_log_20261121_at'", ())
+            .query_one(
+                "SELECT count(*) FROM sqlite_master WHERE name = 'login_log_20261121_at'",
+                (),
+            )
             .await
             .unwrap();
         assert_eq!(indexes, 1);
@@ -177,9 +180,10 @@ mod mariadb {
     #[trine_testkit::test]
     async fn a_second_statement_is_refused_where_it_could_be_lost() {
         let (_database, service) = connect().await;
-        let rolling = RollingTable::new("r", Period::Daily, Sql::portable("CREATE TABLE {table} (a INT)"))
-            .unwrap()
-            .with_also(Sql::portable("CREATE INDEX {table}_a ON {table} (a)"));
+        let rolling =
+            RollingTable::new("r", Period::Daily, Sql::portable("CREATE TABLE {table} (a INT)"))
+                .unwrap()
+                .with_also(Sql::portable("CREATE INDEX {table}_a ON {table} (a)"));
         let error = rolling.ensure(service.global(), day(0)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid);
         assert!(!is_there(service.global(), "r_20261121").await);

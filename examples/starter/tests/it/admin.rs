@@ -11,9 +11,8 @@ pub async fn a_status_is_set_and_obeyed(home: Home) {
     let ann = starter.account("ann@example.com").await;
     ann.put("before", "text").await.expect(StatusCode::OK);
     let shard = ann.get("/api/me").await.json["shard_id"].as_u64().unwrap();
-    let set = |status: &str| {
-        admin.post(&format!("/api/admin/shards/{shard}/status"), json!({ "status": status }))
-    };
+    let path = format!("/api/admin/shards/{shard}/status");
+    let set = |status: &str| admin.post(&path, json!({ "status": status }));
     let changed = set("read_only").await.expect(StatusCode::OK).json;
     assert_eq!(changed, json!({ "shard_id": shard, "status": "read_only" }));
     let refused = ann.put("after", "text").await;
@@ -48,10 +47,10 @@ pub async fn nobody_else_is_an_administrator(home: Home) {
 
     let admin = starter.client().with_token(ADMIN_TOKEN);
     admin.get("/api/me").await.expect_problem(401, None);
-    admin.post(path, json!({ "status": "sleepy" })).await.expect_problem(400, Some("status"));
-    admin.post(path, json!({})).await.expect_problem(400, Some("status"));
+    admin.post(path, json!({ "status": "sleepy" })).await.expect_problem(422, Some("status"));
+    admin.post(path, json!({})).await.expect_problem(422, Some("status"));
     let unknown = admin.post("/api/admin/shards/99/status", active.clone()).await;
     unknown.expect_problem(404, None);
-    admin.post("/api/admin/shards/x/status", active.clone()).await.expect_problem(400, Some("id"));
+    admin.post("/api/admin/shards/x/status", active.clone()).await.expect_problem(422, Some("id"));
     admin.post(path, active).await.expect(StatusCode::OK);
 }

@@ -120,7 +120,7 @@ mod sqlite {
         kill_the_starter(Home::sqlite(), SoakPlan::new("starter-kill", 10).unwrap()).await;
     }
 
-    #[trine_testkit::test(timeout = "10h")]
+    #[trine_testkit::test(timeout = "600m")]
     #[ignore = "long form: cargo xtask soak starter-kill"]
     async fn soak_starter_kill() {
         kill_the_starter(Home::sqlite(), SoakPlan::new("starter-kill", 10).unwrap()).await;
@@ -168,14 +168,14 @@ mod mariadb {
         kill_the_database(SoakPlan::new("starter-database-kill", 5).unwrap()).await;
     }
 
-    #[trine_testkit::test(timeout = "10h")]
+    #[trine_testkit::test(timeout = "600m")]
     #[ignore = "long form: cargo xtask soak starter-kill"]
     async fn soak_starter_kill() {
         let home = Home::new(Engine::MariaDb).await;
         kill_the_starter(home, SoakPlan::new("starter-kill", 5).unwrap()).await;
     }
 
-    #[trine_testkit::test(timeout = "10h")]
+    #[trine_testkit::test(timeout = "600m")]
     #[ignore = "long form: cargo xtask soak starter-database-kill"]
     async fn soak_starter_database_kill() {
         kill_the_database(SoakPlan::new("starter-database-kill", 5).unwrap()).await;

@@ -92,6 +92,11 @@ impl Home {
         self
     }
 
+    pub fn with_drain_delay(mut self, delay: &str) -> Self {
+        self.settings = self.settings.replace("\"0s\"", &format!("\"{delay}\""));
+        self
+    }
+
     pub async fn migrate(&self) {
         let ended = self.command().arg("migrate").spawn().unwrap();
         let status = ended.wait(BOUND).await.unwrap();

@@ -41,8 +41,8 @@ pub async fn a_login_does_not_tell_which_half_is_wrong(home: Home) {
     let unknown = log_in("bob@example.com", PASSWORD).await;
     unknown.expect_problem(401, None);
     assert_eq!(wrong.json["detail"], unknown.json["detail"]);
-    log_in("ann@example.com", &"x".repeat(2_000)).await.expect_problem(400, Some("password"));
-    log_in("", PASSWORD).await.expect_problem(400, Some("email"));
+    log_in("ann@example.com", &"x".repeat(2_000)).await.expect_problem(422, Some("password"));
+    log_in("", PASSWORD).await.expect_problem(422, Some("email"));
 }
 
 pub async fn too_many_failed_logins_have_to_wait(home: Home) {

@@ -57,9 +57,8 @@ impl Civil {
         let day_of_year = (153 * march_month + 2) / 5 + day - 1;
         let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
         let days = era * ERA_DAYS + day_of_era - EPOCH_DAYS;
-        let seconds = i64::from(self.hour) * 3600
-            + i64::from(self.minute) * 60
-            + i64::from(self.second);
+        let seconds =
+            i64::from(self.hour) * 3600 + i64::from(self.minute) * 60 + i64::from(self.second);
         Some(days * MICROS_PER_DAY + seconds * MICROS_PER_SECOND + i64::from(self.micros))
     }
 }

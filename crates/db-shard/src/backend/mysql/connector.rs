@@ -23,7 +23,6 @@ const UNBOUNDED: usize = u32::MAX as usize;
 
 /// Makes connections, each set up and asked for its facts in one round trip
 /// after the login.
-#[derive(Debug)]
 pub(super) struct Connector {
     options: MySqlConnectOptions,
     /// Sets up the session, then asks for what [`Session`] must know.
@@ -48,9 +47,8 @@ impl Connector {
         config: &MysqlConfig,
         query_timeout: Duration,
     ) -> Result<Self> {
-        let options = options(config).map_err(|detail| {
-            Error::invalid(At::new("open", name), detail)
-        })?;
+        let options =
+            options(config).map_err(|detail| Error::invalid(At::new("open", name), detail))?;
         let capacity = if config.pool.statement_cache == 0 { 0 } else { UNBOUNDED };
         Ok(Self {
             // The session is set up by our own text, in the round trip that
@@ -95,7 +93,10 @@ impl Connector {
         let greeting = sqlx::raw_sql(AssertSqlSafe(Arc::clone(&self.greeting)));
         let row = driver.fetch_all(greeting).await.map_err(Refusal::from)?.pop();
         let facts = row.as_ref().and_then(Facts::read).ok_or_else(|| {
-            Refusal::new(Reason::Unsupported("a server that does not tell its version".into()), None)
+            Refusal::new(
+                Reason::Unsupported("a server that does not tell its version".into()),
+                None,
+            )
         })?;
         facts.server.check()?;
         let cache = usize::try_from(self.statement_cache).unwrap_or(UNBOUNDED);
@@ -104,8 +105,16 @@ impl Connector {
     }
 }
 
+/// Leaves the options out: the driver's own `Debug` shows the password.
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connector").field("connects", &self.connects).finish_non_exhaustive()
+    }
+}
+
 fn options(config: &MysqlConfig) -> Result<MySqlConnectOptions, &'static str> {
-    const EXPECTED: &str = "the URL of the database: expected mysql://user:password@host:port/database";
+    const EXPECTED: &str =
+        "the URL of the database: expected mysql://user:password@host:port/database";
     let url = config.url.expose();
     let (scheme, _) = url.split_once("://").ok_or(EXPECTED)?;
     if !matches!(scheme, "mysql" | "mariadb") {
@@ -113,9 +122,10 @@ fn options(config: &MysqlConfig) -> Result<MySqlConnectOptions, &'static str> {
     }
     let settings = url.split_once('?').map_or("", |(_, settings)| settings);
     let names = settings.split('&').filter(|part| !part.is_empty());
-    if names.map(|part| part.split('=').next()).any(|name| {
-        !name.is_some_and(|name| URL_SETTINGS.contains(&name))
-    }) {
+    if names
+        .map(|part| part.split('=').next())
+        .any(|name| !name.is_some_and(|name| URL_SETTINGS.contains(&name)))
+    {
         return Err("the URL of the database: expected no other settings than socket, ssl-mode, \
                     ssl-ca, ssl-cert and ssl-key");
     }
@@ -269,6 +279,8 @@ enum Reason {
     /// The server answered that it takes no more.
     Busy,
     Denied,
+    /// The two do not understand each other.
+    Misunderstood,
     /// The configuration names what is not there.
     Misnamed,
     Unsupported(Arc<str>),
@@ -282,7 +294,9 @@ impl Refusal {
     /// Returns the error for a call that needed the connection.
     pub(super) fn into_error(self, at: At) -> Error {
         let reason = match &self.reason {
-            Reason::Unreachable | Reason::TimedOut(_) => Unavailable::Unreachable,
+            Reason::Unreachable | Reason::TimedOut(_) | Reason::Misunderstood => {
+                Unavailable::Unreachable
+            }
             Reason::Busy => Unavailable::Refused,
             Reason::Denied => return Error::Denied { at, cause: Box::new(self) },
             Reason::Misnamed | Reason::Unsupported(_) => {
@@ -301,7 +315,8 @@ impl From<sqlx::Error> for Refusal {
             Some(1044 | 1045 | 1698 | 1251 | 1862 | 1820 | 3118 | 4151) => Reason::Denied,
             Some(1049) => Reason::Misnamed,
             Some(_) => Reason::Busy,
-            None => Reason::Unreachable,
+            None if matches!(error, sqlx::Error::Io(_)) => Reason::Unreachable,
+            None => Reason::Misunderstood,
         };
         Self::new(reason, Some(Arc::new(error)))
     }
@@ -316,6 +331,9 @@ impl fmt::Display for Refusal {
             }
             Reason::Busy => f.write_str("the server refused the connection"),
             Reason::Denied => f.write_str("the server refused the account"),
+            Reason::Misunderstood => f.write_str(
+                "the login failed; an account with caching_sha2_password needs TLS or the socket",
+            ),
             Reason::Misnamed => f.write_str("the server has no database of this name"),
             Reason::Unsupported(found) => {
                 write!(f, "expected MySQL 8.0.1 or MariaDB 10.6 or newer, found {found}")
@@ -327,5 +345,70 @@ impl fmt::Display for Refusal {
 impl std::error::Error for Refusal {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.cause.as_deref().map(|cause| cause as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trine_core::Secret;
+
+    use super::*;
+
+    fn connector(url: &str) -> Result<Connector> {
+        let config = MysqlConfig::new(Secret::new(url));
+        Connector::new(&DatabaseName::Global, &config, Duration::from_secs(30))
+    }
+
+    #[test]
+    fn a_connector_never_shows_its_password() {
+        let connector = connector("mysql://me:hunter2@host/db?ssl-mode=REQUIRED").unwrap();
+        assert!(!format!("{connector:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_url_that_says_more_than_is_read_is_refused() {
+        for good in ["mysql://me@host/db", "mariadb://me:p@host:1/db?socket=/run/s.sock&"] {
+            assert!(connector(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "mysql://me@host",
+            "mysql://me@host/",
+            "mysql://me@host/db?timezone=local",
+            "mysql://me@host/db?ssl_mode=REQUIRED",
+            "http://me@host/db",
+            "me@host/db",
+        ] {
+            assert!(connector(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn old_servers_are_refused_and_named() {
+        let check = |text: &str| {
+            let (product, version) = Product::read(text).unwrap();
+            let identity = "".into();
+            let server = Server { product, version, identity, rolls_back_on_lock_wait: false };
+            server.check().map_err(|refusal| refusal.to_string())
+        };
+        for good in
+            ["8.0.1", "8.4.3-log", "10.6.0-MariaDB", "5.5.5-10.11.6-MariaDB-1:10.11.6+maria"]
+        {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+        for (bad, named) in [
+            ("5.7.44-log", "MySQL 5.7.44"),
+            ("8.0.0", "MySQL 8.0.0"),
+            ("10.5.29-MariaDB", "MariaDB 10.5.29"),
+        ] {
+            assert!(check(bad).unwrap_err().ends_with(named), "{bad}");
+        }
+        assert!(Product::read("unknown").is_none());
+    }
+
+    #[test]
+    fn lifetimes_differ_by_a_tenth_at_most() {
+        for _ in 0..100 {
+            assert!((0.9..=1.1).contains(&lifetime_factor()));
+        }
     }
 }

@@ -134,8 +134,17 @@ mod tests {
         for good in ["0", "-12.50", "+.5", "5.", &"9".repeat(65)] {
             assert_eq!(check_decimal(good), Ok(()), "{good}");
         }
-        for bad in ["", "-", ".", "1e3", "1.2.3", "abc", "1,5", &"9".repeat(66), &format!("0.{}", "1".repeat(31))]
-        {
+        for bad in [
+            "",
+            "-",
+            ".",
+            "1e3",
+            "1.2.3",
+            "abc",
+            "1,5",
+            &"9".repeat(66),
+            &format!("0.{}", "1".repeat(31)),
+        ] {
             assert!(check_decimal(bad).is_err(), "{bad}");
         }
     }
@@ -145,7 +154,8 @@ mod tests {
         let time = Timestamp::from_micros(1_700_000_000_123_456);
         let micros = 123_456_u32.to_le_bytes();
         let year = 2023_u16.to_le_bytes();
-        let expected = [11, year[0], year[1], 11, 14, 22, 13, 20, micros[0], micros[1], micros[2], micros[3]];
+        let expected =
+            [11, year[0], year[1], 11, 14, 22, 13, 20, micros[0], micros[1], micros[2], micros[3]];
         assert_eq!(datetime(time), Ok(expected));
         assert!(datetime(Timestamp::from_micros(i64::MAX)).is_err());
         assert!(datetime(Timestamp::from_micros(i64::MIN)).is_err());

@@ -98,8 +98,13 @@ impl managed::Manager for Manager {
         Ok(Box::new(session))
     }
 
-    async fn recycle(&self, session: &mut Box<Session>, metrics: &Metrics) -> RecycleResult<Refusal> {
-        const RETIRED: RecycleError<Refusal> = RecycleError::Message(std::borrow::Cow::Borrowed("retired"));
+    async fn recycle(
+        &self,
+        session: &mut Box<Session>,
+        metrics: &Metrics,
+    ) -> RecycleResult<Refusal> {
+        const RETIRED: RecycleError<Refusal> =
+            RecycleError::Message(std::borrow::Cow::Borrowed("retired"));
         // Guards give no such connection back; a row of another caller's would
         // be too high a price for a mistake there.
         let idle = metrics.last_used();

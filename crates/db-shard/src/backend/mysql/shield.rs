@@ -40,8 +40,8 @@ pub(super) struct Shield {
     policy: Cancel,
     grace: Duration,
     connector: Arc<Connector>,
-    sender: mpsc::Sender<Object>,
-    queue: Mutex<mpsc::Receiver<Object>>,
+    sender: mpsc::Sender<Left>,
+    queue: Mutex<mpsc::Receiver<Left>>,
     killer: Mutex<Option<Session>>,
     is_running: AtomicBool,
     is_closed: AtomicBool,
@@ -99,8 +99,8 @@ impl Shield {
     pub(super) async fn close(&self) {
         self.is_closed.store(true, Ordering::Release);
         let mut queue = self.queue.lock().await;
-        while let Ok(object) = queue.try_recv() {
-            self.give_up(object);
+        while let Ok(left) = queue.try_recv() {
+            self.give_up(left.object);
         }
         if let Some(killer) = self.killer.lock().await.take() {
             let _ = timeout(KILL_BOUND, killer.close()).await;
@@ -125,8 +125,9 @@ impl Shield {
         if self.is_closed.load(Ordering::Acquire) {
             return self.give_up(object);
         }
-        if let Err(refused) = self.sender.try_send(object) {
-            self.give_up(refused.into_inner());
+        let left = Left { object, until: Instant::now() + self.grace };
+        if let Err(refused) = self.sender.try_send(left) {
+            self.give_up(refused.into_inner().object);
         }
     }
 
@@ -148,12 +149,12 @@ impl Shield {
             tokio::select! {
                 () = token.cancelled(), if is_idle => return,
                 next = queue.recv() => match next {
-                    Some(object) if object.is_busy => victims.push(Victim::new(object, self.grace)),
-                    Some(object) => rollbacks.push(roll_back(object, self.grace)),
+                    Some(left) if left.object.is_busy => victims.push(Victim::new(left)),
+                    Some(left) => rollbacks.push(roll_back(left)),
                     None => return,
                 },
                 Some(unfinished) = rollbacks.next() => {
-                    victims.extend(unfinished.map(|object| Victim::new(object, self.grace)));
+                    victims.extend(unfinished.map(Victim::new));
                 }
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
             }
@@ -162,19 +163,22 @@ impl Shield {
     }
 
     async fn kill_due(&self, victims: &mut Vec<Victim>) {
+        let mut is_reachable = true;
         let mut index = 0;
         while let Some(victim) = victims.get_mut(index) {
             if victim.due > Instant::now() {
                 index += 1;
                 continue;
             }
-            match self.kill(victim).await {
-                Killed::Gone => drop(Object::take(victims.swap_remove(index).object)),
-                Killed::Never => self.give_up(victims.swap_remove(index).object),
-                Killed::NotYet if Instant::now() >= victim.until => {
-                    self.give_up(victims.swap_remove(index).object);
+            let killed = if is_reachable { self.kill(victim).await } else { Killed::Unreachable };
+            is_reachable = !matches!(killed, Killed::Unreachable);
+            match killed {
+                Killed::Gone => drop(Object::take(victims.swap_remove(index).left.object)),
+                Killed::Never => self.give_up(victims.swap_remove(index).left.object),
+                _ if Instant::now() >= victim.left.until => {
+                    self.give_up(victims.swap_remove(index).left.object);
                 }
-                Killed::NotYet => {
+                _ => {
                     victim.wait();
                     index += 1;
                 }
@@ -183,21 +187,23 @@ impl Shield {
     }
 
     async fn kill(&self, victim: &Victim) -> Killed {
+        let until = victim.left.until.min(Instant::now() + KILL_BOUND);
         let mut killer = self.killer.lock().await;
+        let mut is_foreign = false;
         // A second look with a new connection: the first may lead to a server
         // that was the right one yesterday, or be dead.
         for _ in 0..2 {
-            let Some(session) = self.ready(&mut killer, victim).await else {
-                return Killed::NotYet;
+            let Some(session) = self.ready(&mut killer, until).await else {
+                return Killed::Unreachable;
             };
-            if !is_same_server(session, &victim.object) {
+            is_foreign = !is_same_server(session, &victim.left.object);
+            if is_foreign {
                 *killer = None;
                 continue;
             }
             // An id is a number that the server gave.
-            let text = AssertSqlSafe(format!("KILL {}", victim.object.id())).into_sql_str();
-            let bound = victim.until.min(Instant::now() + KILL_BOUND);
-            match timeout_at(bound, session.command(text)).await {
+            let text = AssertSqlSafe(format!("KILL {}", victim.left.object.id())).into_sql_str();
+            match timeout_at(until, session.command(text)).await {
                 Ok(Ok(())) => return Killed::NotYet,
                 Ok(Err(error)) => match number(&error) {
                     Some(UNKNOWN_THREAD) => return Killed::Gone,
@@ -206,21 +212,21 @@ impl Shield {
                 },
                 Err(_) => {
                     *killer = None;
-                    return Killed::NotYet;
+                    return Killed::Unreachable;
                 }
             }
         }
-        if killer.is_none() { Killed::Never } else { Killed::NotYet }
+        if is_foreign { Killed::Never } else { Killed::NotYet }
     }
 
     async fn ready<'a>(
         &self,
         killer: &'a mut Option<Session>,
-        victim: &Victim,
+        until: Instant,
     ) -> Option<&'a mut Session> {
         if killer.is_none() {
             let connecting = self.connector.connect();
-            *killer = timeout_at(victim.until, connecting).await.ok()?.ok();
+            *killer = timeout_at(until, connecting).await.ok()?.ok();
         }
         killer.as_mut()
     }
@@ -240,44 +246,49 @@ impl fmt::Debug for Shield {
 enum Killed {
     /// The server does not know it any more.
     Gone,
-    /// The server was told, or could not be reached.
+    /// The server was told.
     NotYet,
+    /// The server did not answer.
+    Unreachable,
     /// Nobody can tell the server that ran it.
     Never,
 }
 
-/// A connection to be killed.
-struct Victim {
+/// A connection that its caller has left, and until when its place waits.
+struct Left {
     object: Object,
     until: Instant,
+}
+
+/// A connection to be killed.
+struct Victim {
+    left: Left,
     due: Instant,
     pace: Duration,
 }
 
 impl Victim {
-    fn new(object: Object, grace: Duration) -> Self {
-        let now = Instant::now();
-        Self { object, until: now + grace, due: now, pace: PACE.0 }
+    fn new(left: Left) -> Self {
+        Self { left, due: Instant::now(), pace: PACE.0 }
     }
 
     fn wait(&mut self) {
-        self.due = self.until.min(Instant::now() + self.pace);
+        self.due = self.left.until.min(Instant::now() + self.pace);
         self.pace = PACE.1.min(self.pace * 2);
     }
 }
 
 /// Rolls back what a caller has left open; returns the connection if that did
 /// not end in time.
-async fn roll_back(mut object: Object, grace: Duration) -> Option<Object> {
-    let rolled_back = timeout(grace, object.roll_back()).await;
-    match rolled_back {
+async fn roll_back(mut left: Left) -> Option<Left> {
+    match timeout_at(left.until, left.object.roll_back()).await {
         // Clean now: goes back to the pool.
         Ok(Ok(())) => None,
         Ok(Err(_)) => {
-            drop(Object::take(object));
+            drop(Object::take(left.object));
             None
         }
-        Err(_) => Some(object),
+        Err(_) => Some(left),
     }
 }
 

@@ -104,7 +104,11 @@ impl MysqlTransaction {
     }
 
     pub(super) async fn commit(&mut self, call: &Call) -> Result<()> {
-        self.command(call, Stake::Commit, "COMMIT".into_sql_str()).await?;
+        let stake = match self.stake {
+            Stake::Nothing => Stake::Nothing,
+            _ => Stake::Commit,
+        };
+        self.command(call, stake, "COMMIT".into_sql_str()).await?;
         self.held.in_transaction = false;
         Ok(())
     }
@@ -121,9 +125,7 @@ fn begin_text(isolation: Isolation, access: Access) -> SqlStr {
         (DEFAULT_ISOLATION, Access::Read) => "START TRANSACTION READ ONLY".into_sql_str(),
         (_, access) => {
             let only = if access == Access::Read { " READ ONLY" } else { "" };
-            let text = format!(
-                "SET TRANSACTION ISOLATION LEVEL {level}; START TRANSACTION{only}"
-            );
+            let text = format!("SET TRANSACTION ISOLATION LEVEL {level}; START TRANSACTION{only}");
             AssertSqlSafe(text).into_sql_str()
         }
     }

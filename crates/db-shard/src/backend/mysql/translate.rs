@@ -163,9 +163,8 @@ fn answered(at: At, call: &Call, stake: Stake, number: u16, error: sqlx::Error) 
         }
         1048 | 1263 | 1364 => Verdict::keeps(invalid(at, "a column needs a value", error)),
         3819 | 4025 => Verdict::keeps(invalid(at, "a check refuses the values", error)),
-        1406 | 1264 | 1265 | 1292 | 1366 | 1367 | 1411 | 1426 | 1525 | 1690 | 3140 | 3141 | 4038 => {
-            Verdict::keeps(invalid(at, "a value does not fit its column", error))
-        }
+        1406 | 1264 | 1265 | 1292 | 1366 | 1367 | 1411 | 1426 | 1525 | 1690 | 3140 | 3141
+        | 4038 => Verdict::keeps(invalid(at, "a value does not fit its column", error)),
         // The server closes the connection after the first of these.
         1153 => Verdict::closes(invalid(at, "longer than the server's max_allowed_packet", error)),
         1301 => Verdict::keeps(invalid(at, "longer than the server's max_allowed_packet", error)),
@@ -185,11 +184,44 @@ fn answered(at: At, call: &Call, stake: Stake, number: u16, error: sqlx::Error) 
             let error = Error::Unavailable { at, reason, cause: Some(Box::new(error)) };
             Verdict { is_broken: true, rolled_back: true, ..Verdict::closes(error) }
         }
-        1046 | 1049 | 1050 | 1051 | 1052 | 1054 | 1055 | 1060 | 1061 | 1064 | 1065 | 1066 | 1068
-        | 1091 | 1109 | 1110 | 1111 | 1136 | 1140 | 1146 | 1149 | 1166 | 1176 | 1210 | 1221 | 1222
-        | 1235 | 1241 | 1242 | 1267 | 1295 | 1304 | 1305 | 1318 | 1327 | 1461..=1462 | 1582 | 1583 => {
-            Verdict::keeps(invalid(at, "the statement cannot be run", error))
-        }
+        1046
+        | 1049
+        | 1050
+        | 1051
+        | 1052
+        | 1054
+        | 1055
+        | 1060
+        | 1061
+        | 1064
+        | 1065
+        | 1066
+        | 1068
+        | 1091
+        | 1109
+        | 1110
+        | 1111
+        | 1136
+        | 1140
+        | 1146
+        | 1149
+        | 1166
+        | 1176
+        | 1210
+        | 1221
+        | 1222
+        | 1235
+        | 1241
+        | 1242
+        | 1267
+        | 1295
+        | 1304
+        | 1305
+        | 1318
+        | 1327
+        | 1461..=1462
+        | 1582
+        | 1583 => Verdict::keeps(invalid(at, "the statement cannot be run", error)),
         _ => match state(&error) {
             // By the SQL standard: data, constraints, syntax or access rule.
             Some(state) if ["22", "23", "42"].iter().any(|class| state.starts_with(class)) => {

@@ -6,11 +6,8 @@
 
 use sqlx::mysql::MySqlDatabaseError;
 
-use crate::Error;
-use crate::error_log::driver_error;
-
-pub(super) fn says_done(error: &Error) -> bool {
-    let Some(sqlx::Error::Database(answer)) = driver_error(error) else {
+pub(super) fn says_done(answer: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(answer) = answer else {
         return false;
     };
     answer

@@ -226,7 +226,10 @@ async fn a_statement_that_ran_behind_a_killed_run_counts_as_done() {
     }
     let look = pending(&databases.config(), &[slow_step()]).await.unwrap();
     let left = &look.databases[0].pending;
-    assert!(left.iter().any(|step| step.state == StepState::Interrupted { statement: 1 }), "{look}");
+    assert!(
+        left.iter().any(|step| step.state == StepState::Interrupted { statement: 1 }),
+        "{look}"
+    );
 
     let report = migrate(&databases.config(), &[slow_step()]).await.unwrap();
     assert!(report.is_complete(), "{report}");
@@ -278,14 +281,15 @@ async fn a_table_of_somebody_else_is_never_taken_for_done() {
         "INSERT INTO b VALUES (2)",
     ]));
     for _ in 0..2 {
-        let report = migrate(&databases.config(), &[set.clone()]).await.unwrap();
+        let report = migrate(&databases.config(), std::slice::from_ref(&set)).await.unwrap();
         let error = global(&report);
         let text = Report(error).to_string();
         assert_eq!(error.kind(), ErrorKind::Invalid);
         assert!(text.contains("test 1 one was refused (statement 3 of 4)"), "{text}");
         assert_eq!(databases.states(0, "test").await, ["1 failed 2"]);
     }
-    let stored = databases.column(0, "SELECT error FROM trine_migration WHERE owner = 'test'").await;
+    let stored =
+        databases.column(0, "SELECT error FROM trine_migration WHERE owner = 'test'").await;
     assert!(stored[0].contains("already exists"), "{stored:?}");
 
     databases.run(0, "DROP TABLE b").await;
@@ -299,7 +303,8 @@ async fn a_table_of_somebody_else_is_never_taken_for_done() {
 async fn a_half_done_step_with_another_text_is_refused() {
     let databases = Databases::new(0).await;
     let set = |last: &str| one_step(texts(["CREATE TABLE a (n INT NOT NULL)", last]));
-    let report = migrate(&databases.config(), &[set("CREATE TABLE b (c INT, c INT)")]).await.unwrap();
+    let report =
+        migrate(&databases.config(), &[set("CREATE TABLE b (c INT, c INT)")]).await.unwrap();
     assert_eq!(global(&report).kind(), ErrorKind::Invalid);
     let report = migrate(&databases.config(), &[set("CREATE TABLE b (c INT)")]).await.unwrap();
     let text = global(&report).to_string();
@@ -327,8 +332,12 @@ async fn a_lease_is_waited_for_and_taken_over_once_it_has_expired() {
     config.migrate_timeout = Span::millis(300);
     let report = migrate(&config, &[long_step()]).await.unwrap();
     let error = global(&report);
-    assert!(matches!(error, Error::Conflict { conflict: Conflict::HeldBy { holder }, .. }
-        if &**holder == "gone:1"), "{}", Report(error));
+    assert!(
+        matches!(error, Error::Conflict { conflict: Conflict::HeldBy { holder }, .. }
+        if &**holder == "gone:1"),
+        "{}",
+        Report(error)
+    );
     assert!(databases.states(0, "test").await.is_empty());
 
     databases.run(0, &hold("1500000 MICROSECOND")).await;
@@ -359,8 +368,12 @@ async fn a_run_that_lost_its_lease_stops_before_its_next_statement() {
     };
     let (report, ()) = tokio::join!(run, thief);
     let error = global(&report);
-    assert!(matches!(error, Error::Conflict { conflict: Conflict::HeldBy { holder }, .. }
-        if &**holder == "thief:2"), "{}", Report(error));
+    assert!(
+        matches!(error, Error::Conflict { conflict: Conflict::HeldBy { holder }, .. }
+        if &**holder == "thief:2"),
+        "{}",
+        Report(error)
+    );
     assert_eq!(databases.states(0, "slow").await, ["1 applying 1"]);
     let count = databases.column(0, "SELECT CAST(COUNT(*) AS CHAR) FROM before_slow").await;
     assert_eq!(count, ["0"], "a statement ran without the lease");
@@ -372,9 +385,11 @@ async fn a_run_that_lost_its_lease_stops_before_its_next_statement() {
 async fn a_long_statement_keeps_its_lease() {
     let databases = Databases::new(0).await;
     // Two and a half terms.
-    let step = MigrationStep::new(1, "long").on("mysql", ["CREATE TABLE l AS SELECT SLEEP(2.5) AS n"]);
+    let step =
+        MigrationStep::new(1, "long").on("mysql", ["CREATE TABLE l AS SELECT SLEEP(2.5) AS n"]);
     let set = [MigrationSet::new("long", MigrationScope::Global).step(step)];
-    let config = databases.config();
+    // Bounds ordinary statements, not those of a migration.
+    let config = databases.config().with_query_timeout(Span::secs(1));
     let first = async { migrate(&config, &set).await.unwrap() };
     let second = async {
         while databases.tables(0).await.len() < 2

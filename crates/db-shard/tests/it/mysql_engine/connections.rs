@@ -58,7 +58,8 @@ async fn the_pool_never_grows_beyond_its_size() {
 #[tokio::test]
 async fn a_connection_that_was_idle_for_long_is_asked_before_its_use() {
     let database = database().await;
-    for (idle_check, expected) in [(Span::millis(1), None), (Span::secs(60), Some(ErrorKind::Unavailable))]
+    for (idle_check, expected) in
+        [(Span::millis(1), None), (Span::secs(60), Some(ErrorKind::Unavailable))]
     {
         let mut config = config(&database.url(), 1);
         config.pool.idle_check = idle_check;

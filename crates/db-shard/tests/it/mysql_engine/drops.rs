@@ -8,8 +8,8 @@ use super::*;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use futures_util::future::join_all;
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use sqlx::mysql::MySqlPoolOptions;
 use tokio::time::{Instant, timeout};
 use trine_db_shard::BeginOptions;
@@ -32,8 +32,13 @@ impl Bench {
         let backend = open(&config(&database.url_via(proxy.addr()), MAX));
         backend.prove(call()).await.unwrap();
         run(&backend, "CREATE TABLE t (n BIGINT)", vec![]).await;
-        run(&backend, "CREATE PROCEDURE two (IN n BIGINT) BEGIN SELECT n; SELECT n, seq FROM \
-            seq_1_to_5; END", vec![]).await;
+        run(
+            &backend,
+            "CREATE PROCEDURE two (IN n BIGINT) BEGIN SELECT n; SELECT n, seq FROM \
+            seq_1_to_5; END",
+            vec![],
+        )
+        .await;
         Self { database, proxy, backend, rounds: AtomicU64::new(0) }
     }
 
@@ -54,7 +59,8 @@ impl Bench {
                     let _ = backend.run(call(), dynamic(text, vec![mark])).await;
                 }
                 2 => {
-                    let _ = backend.run(call(), write("INSERT INTO t VALUES (?)", vec![mark])).await;
+                    let _ =
+                        backend.run(call(), write("INSERT INTO t VALUES (?)", vec![mark])).await;
                 }
                 3 => {
                     let _ = backend.call(call(), write("CALL two(?)", vec![mark])).await;
@@ -70,7 +76,8 @@ impl Bench {
                     };
                     let insert = write("INSERT INTO t VALUES (-1)", vec![]);
                     let _ = work.run(call(), insert).await;
-                    let _ = work.run(call(), read("SELECT ?, seq FROM seq_1_to_9", vec![mark])).await;
+                    let _ =
+                        work.run(call(), read("SELECT ?, seq FROM seq_1_to_9", vec![mark])).await;
                     let _ = work.rollback(call()).await;
                 }
             }
@@ -120,6 +127,7 @@ impl Bench {
     }
 }
 
+#[expect(clippy::print_stdout, reason = "the harness shows the figures")]
 async fn drop_many(count: u64) {
     let bench = Bench::new().await;
     let (mut worst, mut confirmed, mut finished, mut deepest) = (Duration::ZERO, 0, 0, 0);

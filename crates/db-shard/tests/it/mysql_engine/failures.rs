@@ -100,6 +100,26 @@ async fn a_lock_that_is_not_given_is_a_time_out_and_leaves_the_transaction() {
     assert_eq!(one(&backend, "SELECT COUNT(*) FROM t").await, Value::Int(2));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_a_lock_wait_ends_the_transaction_nothing_runs_after_it() {
+    let server =
+        MariaDb::builder().option("innodb_rollback_on_timeout", "ON").start().await.unwrap();
+    let backend = open(&config(&server.url(), 2));
+    run(&backend, "CREATE TABLE t (id INT PRIMARY KEY)", vec![]).await;
+    run(&backend, "INSERT INTO t VALUES (1)", vec![]).await;
+    let lock = "SELECT id FROM t WHERE id = 1 FOR UPDATE";
+    let mut holder = backend.begin(call(), BeginOptions::default()).await.unwrap();
+    holder.run(call(), read(lock, vec![])).await.unwrap();
+    let mut waiter = backend.begin(call(), BeginOptions::default()).await.unwrap();
+    waiter.run(call(), write("SET innodb_lock_wait_timeout = 1", vec![])).await.unwrap();
+    let error = waiter.run(call(), read(lock, vec![])).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    let insert = write("INSERT INTO t VALUES (2)", vec![]);
+    assert_eq!(waiter.run(call(), insert).await.unwrap_err().kind(), ErrorKind::Interrupted);
+    drop((waiter, holder));
+    assert_eq!(one(&backend, "SELECT COUNT(*) FROM t").await, Value::Int(1));
+}
+
 #[tokio::test]
 async fn the_server_ends_a_statement_that_takes_too_long() {
     let (_database, backend) = backend(1).await;
@@ -172,7 +192,10 @@ async fn a_statement_larger_than_a_packet_is_invalid() {
     let (kind, text) =
         told(&backend.run(call(), write("SELECT LENGTH(?)", vec![huge])).await.unwrap_err());
     // The server may close the connection before it has read the whole.
-    assert!(matches!(kind, ErrorKind::Invalid | ErrorKind::Unavailable | ErrorKind::OutcomeUnknown), "{text}");
+    assert!(
+        matches!(kind, ErrorKind::Invalid | ErrorKind::Unavailable | ErrorKind::OutcomeUnknown),
+        "{text}"
+    );
     assert_eq!(one(&backend, "SELECT 1").await, Value::Int(1));
 }
 

@@ -195,11 +195,10 @@ async fn a_thousand_clients_come_back_over_few_connections() {
         }
         (attempts, most, whole.unwrap())
     };
-    let ((attempts, most, whole), _) = timeout(Duration::from_secs(60), async {
-        tokio::join!(recovery, join_all(clients))
-    })
-    .await
-    .expect("a client never came back");
+    let ((attempts, most, whole), _) =
+        timeout(Duration::from_secs(60), async { tokio::join!(recovery, join_all(clients)) })
+            .await
+            .expect("a client never came back");
     println!(
         "{CLIENTS} clients: {attempts} attempts while the server was away, at most {most} threads, \
          all back {whole:?} after the restart, {} connections made",

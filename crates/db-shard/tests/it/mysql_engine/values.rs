@@ -99,6 +99,12 @@ async fn every_type_of_column_is_read() {
     let streamed: Vec<_> =
         backend.stream(call(), read("SELECT * FROM types", vec![])).try_collect().await.unwrap();
     assert_eq!(streamed, rows);
+    // Not to be prepared, so that every value comes as text.
+    run(&backend, "PREPARE kept FROM 'SELECT * FROM types'", vec![]).await;
+    let printed = backend.run(call(), read("EXECUTE kept", vec![])).await.unwrap().rows;
+    let mut expected = rows[0].values().to_vec();
+    expected[12] = Value::from("-26:03:04.500");
+    assert_eq!(printed[0].values(), expected);
 }
 
 #[tokio::test]
@@ -114,7 +120,10 @@ async fn a_zero_date_is_an_error_that_names_its_column_and_costs_no_connection()
         let select = dynamic(format!("SELECT {column} FROM zero"), vec![]);
         let (kind, text) = told(&backend.run(call(), select).await.unwrap_err());
         assert_eq!(kind, ErrorKind::Codec);
-        assert!(text.contains(&format!("column `{column}`")) && text.contains("zero date"), "{text}");
+        assert!(
+            text.contains(&format!("column `{column}`")) && text.contains("zero date"),
+            "{text}"
+        );
     }
     assert_eq!(one(&backend, "SELECT 1").await, Value::Int(1));
     assert_eq!(backend.stats().connects, 1);
