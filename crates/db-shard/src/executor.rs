@@ -2,10 +2,9 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use trine_core::{BoxError, Report, Tasks};
+use trine_core::{BoxError, Counter, Metrics, Report, Tasks};
 
 use crate::{ExecutorConfig, WhenFull};
 
@@ -33,14 +32,28 @@ pub(crate) struct Executor {
     /// Turns for handlers that run.
     turns: Arc<Semaphore>,
     tasks: Tasks,
-    counts: Arc<Counts>,
+    handlers: Handlers,
 }
 
-#[derive(Debug, Default)]
-pub(crate) struct Counts {
-    pub(crate) run: AtomicU64,
-    pub(crate) failed: AtomicU64,
-    pub(crate) full: AtomicU64,
+/// How often a handler ended well or badly, or found no place.
+#[derive(Clone, Debug)]
+struct Handlers {
+    ok: Counter,
+    failed: Counter,
+    full: Counter,
+}
+
+impl Handlers {
+    fn new(metrics: &Metrics, executor: &str) -> Self {
+        let counter = |outcome: &str| {
+            metrics.counter(
+                "after_commit_handlers_total",
+                "After-commit handlers by how they ended, or that found no place.",
+                &[("executor", executor), ("outcome", outcome)],
+            )
+        };
+        Self { ok: counter("ok"), failed: counter("failed"), full: counter("full") }
+    }
 }
 
 /// Where a handler will run.
@@ -51,7 +64,11 @@ pub(crate) enum Reservation {
 }
 
 impl Executors {
-    pub(crate) fn new(config: &BTreeMap<String, ExecutorConfig>, tasks: &Tasks) -> Self {
+    pub(crate) fn new(
+        config: &BTreeMap<String, ExecutorConfig>,
+        tasks: &Tasks,
+        metrics: &Metrics,
+    ) -> Self {
         let mut by_name = BTreeMap::new();
         let default = (DEFAULT.to_owned(), ExecutorConfig::default());
         let configured = config.iter().map(|(name, config)| (name.clone(), config.clone()));
@@ -66,7 +83,7 @@ impl Executors {
                 places: Arc::new(Semaphore::new(places)),
                 turns: Arc::new(Semaphore::new(running.min(Semaphore::MAX_PERMITS))),
                 tasks: tasks.clone(),
-                counts: Arc::default(),
+                handlers: Handlers::new(metrics, &name),
             };
             by_name.insert(name.into_boxed_str(), executor);
         }
@@ -84,10 +101,6 @@ impl Executors {
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.by_name.keys().map(AsRef::as_ref)
     }
-
-    pub(crate) fn counts(&self) -> impl Iterator<Item = (&str, &Counts)> {
-        self.by_name.iter().map(|(name, executor)| (&**name, &*executor.counts))
-    }
 }
 
 impl Executor {
@@ -97,7 +110,7 @@ impl Executor {
         match Arc::clone(&self.places).try_acquire_owned() {
             Ok(place) => Some(Reservation::Place(self.clone(), place)),
             Err(_) => {
-                self.counts.full.fetch_add(1, Ordering::Relaxed);
+                self.handlers.full.add(1);
                 match self.when_full {
                     WhenFull::CallerRuns => Some(Reservation::Caller(self.clone())),
                     WhenFull::Reject => None,
@@ -112,11 +125,10 @@ impl Executor {
     }
 
     async fn run(&self, handler: Handled) {
-        self.counts.run.fetch_add(1, Ordering::Relaxed);
-        // Guards the count against a panic, which the task's owner catches.
-        let mut failure = Failure { counts: &self.counts, is_over: false };
+        // Counts a panic too, which the owner of the task catches.
+        let mut ending = Ending { handlers: &self.handlers, is_ok: false };
         let result = handler.await;
-        failure.is_over = result.is_ok();
+        ending.is_ok = result.is_ok();
         if let Err(error) = result {
             let error = Report(&*error);
             tracing::warn!(executor = &*self.name, %error, "after-commit handler failed");
@@ -124,16 +136,15 @@ impl Executor {
     }
 }
 
-struct Failure<'a> {
-    counts: &'a Counts,
-    is_over: bool,
+struct Ending<'a> {
+    handlers: &'a Handlers,
+    is_ok: bool,
 }
 
-impl Drop for Failure<'_> {
+impl Drop for Ending<'_> {
     fn drop(&mut self) {
-        if !self.is_over {
-            self.counts.failed.fetch_add(1, Ordering::Relaxed);
-        }
+        let counter = if self.is_ok { &self.handlers.ok } else { &self.handlers.failed };
+        counter.add(1);
     }
 }
 

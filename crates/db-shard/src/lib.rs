@@ -95,6 +95,8 @@ mod executor;
 mod fan_out;
 mod fence;
 mod inbox;
+#[cfg(all(feature = "sqlx-0_9", feature = "mysql"))]
+mod interop;
 mod map;
 mod migrate;
 mod params;

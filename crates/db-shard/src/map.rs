@@ -1,9 +1,6 @@
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde::Deserialize;
-use trine_core::Moment;
-
 use crate::backend::Access;
 use crate::{Database, Error, Result, ShardId, ShardStatus, Sql, Value};
 
@@ -31,13 +28,11 @@ pub(crate) struct Shard {
 #[derive(Clone, Debug)]
 pub(crate) struct ShardMap {
     pub(crate) shards: BTreeMap<ShardId, Shard>,
-    /// When the table was asked for, by a clock that counts suspend.
-    pub(crate) read_at: Moment,
 }
 
 impl ShardMap {
     pub(crate) fn empty() -> Self {
-        Self { shards: BTreeMap::new(), read_at: Moment::from_elapsed(Duration::ZERO) }
+        Self { shards: BTreeMap::new() }
     }
 
     pub(crate) fn get(&self, id: ShardId) -> Option<&Shard> {

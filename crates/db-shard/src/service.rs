@@ -138,7 +138,7 @@ impl DbService {
         let tasks = Tasks::new(deps.name.clone());
         let metrics = Metrics::new("db");
         let pool = DbPool::new(Arc::clone(&config), metrics.clone());
-        let executors = Executors::new(&config.executors, &tasks);
+        let executors = Executors::new(&config.executors, &tasks, &metrics);
         let backend = pool.acquire(&config.global, &DatabaseName::Global)?;
         let global = Database::new(
             DatabaseName::Global,

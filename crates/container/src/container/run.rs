@@ -5,7 +5,7 @@ use tokio_util::sync::CancellationToken;
 use trine_core::{BoxError, Deadline};
 
 use super::Container;
-use super::start::lost;
+use super::start::{GRACE, lost};
 use crate::{Error, Result, StopFailure};
 
 impl Container {
@@ -105,7 +105,11 @@ impl Container {
         stop.cancel();
         let ended = match early {
             Some(ended) => Some(ended),
-            None => Deadline::after(config.drain_timeout.get()).limit(server).await,
+            None => {
+                Deadline::after(config.drain_timeout.get().saturating_add(GRACE))
+                    .limit(server)
+                    .await
+            }
         };
         let failure = match ended {
             Some(Ok(())) => None,

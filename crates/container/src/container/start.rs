@@ -17,7 +17,7 @@ pub(super) fn backoff() -> Backoff {
     Backoff::new(Duration::from_millis(100), Duration::from_secs(2))
 }
 
-/// Added to the bound of a start, so that a service with the same bound says
+/// Added to the bound of what has such a bound of its own, so that it says
 /// first what it was waiting for.
 pub(super) const GRACE: Duration = Duration::from_secs(1);
 

@@ -133,11 +133,7 @@ pub async fn a_failing_handler_harms_no_other(fixture: Fixture) {
 }
 
 fn narrow(when_full: WhenFull) -> ExecutorConfig {
-    let mut config = ExecutorConfig::default();
-    config.running = std::num::NonZeroU32::MIN;
-    config.waiting = 0;
-    config.when_full = when_full;
-    config
+    ExecutorConfig { running: std::num::NonZeroU32::MIN, waiting: 0, when_full }
 }
 
 /// Occupies the executor `mail` until the sender is dropped.
@@ -156,7 +152,9 @@ async fn occupy(db: &Database) -> oneshot::Sender<()> {
 /// `reject`: the transaction fails visibly and nothing is committed.
 pub async fn a_full_executor_refuses_before_the_commit(fixture: Fixture) {
     let config = narrow(WhenFull::Reject);
-    let fixture = fixture.with(|db| drop(db.executors.insert("mail".to_owned(), config)));
+    let fixture = fixture.with(|db| {
+        db.executors.insert("mail".to_owned(), config);
+    });
     let service = fixture.start().await;
     let db = service.global();
     create_items(db).await;
@@ -183,7 +181,9 @@ pub async fn a_full_executor_refuses_before_the_commit(fixture: Fixture) {
 /// `caller_runs`: the commit stands and its caller waits for the handler.
 pub async fn a_full_executor_lets_the_caller_run_it(fixture: Fixture) {
     let config = narrow(WhenFull::CallerRuns);
-    let fixture = fixture.with(|db| drop(db.executors.insert("mail".to_owned(), config)));
+    let fixture = fixture.with(|db| {
+        db.executors.insert("mail".to_owned(), config);
+    });
     let service = fixture.start().await;
     let db = service.global();
     create_items(db).await;

@@ -256,7 +256,7 @@ impl<'de> Cell<'de> {
             Value::Time(time) => visitor.visit_i64(time.as_micros()),
             Value::Uuid(uuid) => visitor.visit_borrowed_bytes(uuid.as_bytes()),
             Value::Json(json) => {
-                json.as_ref().clone().into_deserializer().deserialize_any(visitor).map_err(json_error)
+                json.as_ref().clone().into_deserializer().deserialize_any(visitor).map_err(|error| json_error(&error))
             }
         }
     }
@@ -269,11 +269,11 @@ impl<'de> Cell<'de> {
     ) -> Result<V::Value, CellError> {
         let json = match self.value {
             Value::Json(json) => json.as_ref().clone(),
-            Value::Text(text) => serde_json::from_str(text).map_err(json_error)?,
-            Value::Bytes(bytes) => serde_json::from_slice(bytes).map_err(json_error)?,
+            Value::Text(text) => serde_json::from_str(text).map_err(|error| json_error(&error))?,
+            Value::Bytes(bytes) => serde_json::from_slice(bytes).map_err(|error| json_error(&error))?,
             other => return Err(CellError::mismatch("json", other.kind())),
         };
-        read(json).map_err(json_error)
+        read(json).map_err(|error| json_error(&error))
     }
 
     fn text(self) -> Option<&'de str> {
@@ -286,7 +286,7 @@ impl<'de> Cell<'de> {
     }
 }
 
-fn json_error(error: serde_json::Error) -> CellError {
+fn json_error(error: &serde_json::Error) -> CellError {
     // serde_json quotes the value at fault; its category says enough.
     let found = match error.classify() {
         serde_json::error::Category::Data => "json of another shape",

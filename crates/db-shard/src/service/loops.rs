@@ -113,7 +113,7 @@ impl Failures {
             }
             Ok(_) => {}
             Err(error) => {
-                if self.count % 100 == 0 {
+                if self.count.is_multiple_of(100) {
                     let (error, failures) = (Report(error), self.count + 1);
                     tracing::warn!(%error, failures, "{}", self.message);
                 }

@@ -136,7 +136,6 @@ impl DbService {
     pub async fn reload(&self) -> Result<()> {
         let shared = &self.shared;
         let _turn = shared.reloading.lock().await;
-        let read_at = shared.deps.clock.now();
         let rows = map::read(self.global()).await?;
         let former = shared.map.load_full();
         let mut shards = BTreeMap::new();
@@ -157,7 +156,7 @@ impl DbService {
             gone.database.shared().status.set(ShardStatus::Offline);
             self.release(*id, &gone.row.connection);
         }
-        shared.map.store(Arc::new(ShardMap { shards, read_at }));
+        shared.map.store(Arc::new(ShardMap { shards }));
         Ok(())
     }
 

@@ -2,22 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-#[cfg(feature = "mysql")]
-mod mariadb;
-#[cfg(feature = "mysql")]
-mod mysql_engine;
-#[cfg(feature = "sqlite")]
-mod sqlite;
-#[cfg(feature = "sqlite")]
-mod sqlite_engine;
-mod migrations;
 mod error_log;
-mod rolling;
-#[cfg(all(feature = "mysql", feature = "sqlite"))]
 mod fan_out;
-#[cfg(all(feature = "mysql", feature = "sqlite"))]
-mod move_key;
-#[cfg(all(feature = "mysql", feature = "sqlite"))]
-mod routing;
-#[cfg(feature = "mysql")]
 mod faults;
+mod interop;
+mod mariadb;
+mod migrations;
+mod move_key;
+mod mysql_engine;
+mod rolling;
+mod routing;
+mod sqlite;
+mod sqlite_engine;

@@ -109,17 +109,11 @@ mod sqlite {
 }
 
 mod mariadb {
-    use trine_testkit::MariaDb;
-
     use super::*;
 
     #[trine_testkit::test]
     async fn pending_migrations_are_listed_with_the_command_that_applies_them() {
-        let server = MariaDb::shared().await.unwrap();
-        let databases = [server.database().await.unwrap(), server.database().await.unwrap()];
-        let urls = databases.each_ref().map(|database| database.url());
-        let urls = [urls[0].clone(), urls[1].clone()];
-        let home = Home::mariadb(&urls, databases.into()).with_setting("db", "shards = [{ id = 0, connection = \"shard_0\" }]");
+        let home = Home::with_empty_databases().await;
         let (status, said) = home.run(["--listen", "127.0.0.1:0"]).await;
         assert_eq!(status.code(), Some(1), "{said}");
         for expected in ["starter-accounts 1", "trine-starter migrate"] {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use trine_testkit::{LedgerAudit, MariaDb, SoakPlan};
+use trine_testkit::{LedgerAudit, SoakPlan};
 
 use crate::home::{BOUND, Home, Starter};
 use crate::load::Book;
@@ -62,14 +62,7 @@ async fn kill_the_starter(home: Home, mut plan: SoakPlan) {
 /// Kills the database again and again; the starter must find it again by
 /// itself, with all that was acknowledged.
 async fn kill_the_database(mut plan: SoakPlan) {
-    let server = MariaDb::start().await.unwrap();
-    let mut databases = Vec::new();
-    for _ in 0..3 {
-        databases.push(server.database().await.unwrap());
-    }
-    let urls: Vec<_> = databases.iter().map(|database| database.url()).collect();
-    let home = Home::mariadb(&urls, databases);
-    home.migrate().await;
+    let (home, server) = Home::with_own_server().await;
     let book = Book::new();
     let starter = home.serve().await;
     book.add_writers(&starter.client(), "writer", WRITERS).await;

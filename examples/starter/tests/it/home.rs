@@ -13,6 +13,9 @@ use crate::client::Client;
 /// Longest wait for something that takes milliseconds on an idle machine.
 pub const BOUND: Duration = Duration::from_secs(30);
 
+/// The global one and the two shards of the profile `prod`.
+const DATABASES: usize = 3;
+
 pub const ADMIN_TOKEN: &str = "test-administrator-token";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,36 +35,47 @@ pub struct Home {
 
 impl Home {
     pub async fn new(engine: Engine) -> Self {
-        match engine {
-            Engine::Sqlite => Self::sqlite(),
-            Engine::MariaDb => {
-                let server = MariaDb::shared().await.unwrap();
-                let mut databases = Vec::new();
-                for _ in 0..3 {
-                    databases.push(server.database().await.unwrap());
-                }
-                let urls: Vec<_> = databases.iter().map(TestDatabase::url).collect();
-                let home = Self::mariadb(&urls, databases);
-                home.migrate().await;
-                home
-            }
+        let home = match engine {
+            Engine::Sqlite => return Self::sqlite(),
+            Engine::MariaDb => Self::with_empty_databases().await,
+        };
+        home.migrate().await;
+        home
+    }
+
+    /// Returns a home on a server that all tests share, not migrated.
+    pub async fn with_empty_databases() -> Self {
+        let server = MariaDb::shared().await.unwrap();
+        let mut databases = Vec::new();
+        for _ in 0..DATABASES {
+            databases.push(server.database().await.unwrap());
         }
+        Self::mariadb(databases)
+    }
+
+    /// Returns a home on a server of its own, which may be killed.
+    pub async fn with_own_server() -> (Self, MariaDb) {
+        let server = MariaDb::start().await.unwrap();
+        let mut databases = Vec::new();
+        for _ in 0..DATABASES {
+            databases.push(server.database().await.unwrap());
+        }
+        let home = Self::mariadb(databases);
+        home.migrate().await;
+        (home, server)
     }
 
     pub fn sqlite() -> Self {
         Self::with(Engine::Sqlite, String::new(), Vec::new())
     }
 
-    /// The first URL is the global database's, the others are shards'.
-    pub fn mariadb(urls: &[String], databases: Vec<TestDatabase>) -> Self {
-        let mut settings = String::new();
-        for (index, url) in urls.iter().enumerate() {
-            let name = if index == 0 { "global".to_owned() } else { format!("shard_{}", index - 1) };
-            settings += &format!("[database.{name}]\nkind = \"mysql\"\nurl = \"{url}\"\n");
-        }
-        for id in 0..urls.len() - 1 {
-            settings += &format!("[[db.shards]]\nid = {id}\nconnection = \"shard_{id}\"\n");
-        }
+    /// The first database is the global one, the others are shards.
+    fn mariadb(databases: Vec<TestDatabase>) -> Self {
+        let names = ["global", "shard_0", "shard_1"];
+        let section = |(name, database): (&str, &TestDatabase)| {
+            format!("[database.{name}]\nurl = \"{}\"\n", database.url())
+        };
+        let settings: String = names.into_iter().zip(&databases).map(section).collect();
         Self::with(Engine::MariaDb, settings, databases)
     }
 

@@ -137,8 +137,6 @@ mod sqlite {
 }
 
 mod mariadb {
-    use trine_testkit::MariaDb;
-
     use super::*;
     use crate::home::Engine;
 
@@ -150,11 +148,7 @@ mod mariadb {
 
     #[trine_testkit::test(timeout = "120s")]
     async fn it_lives_and_waits_while_its_database_is_away() {
-        let server = MariaDb::start().await.unwrap();
-        let databases = [server.database().await.unwrap(), server.database().await.unwrap(), server.database().await.unwrap()];
-        let urls = databases.each_ref().map(|database| database.url());
-        let home = Home::mariadb(&urls, databases.into());
-        home.migrate().await;
+        let (home, server) = Home::with_own_server().await;
         server.kill().await.unwrap();
         let starter = home.listen("127.0.0.1:0").await;
         let client = starter.client();

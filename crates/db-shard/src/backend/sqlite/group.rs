@@ -28,7 +28,12 @@ impl Writer {
         match jobs.len() {
             0 => {}
             1 => self.each_alone(jobs).await,
-            _ => self.together(jobs).await,
+            _ => {
+                self.together(jobs).await;
+                // Those who were answered run first: their next writes join
+                // one group instead of waiting behind the first of them.
+                tokio::task::yield_now().await;
+            }
         }
     }
 
