@@ -56,9 +56,12 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for ProblemQuery<T
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
         let Query(value) = Query::try_from_uri(&parts.uri).map_err(|rejection| {
-            // The source is serde's, and says which field.
+            // The source is serde's: the field, where it knows one, and what is wrong.
             let error = std::error::Error::source(&rejection).map(ToString::to_string);
-            json::refused("", &error.unwrap_or_default())
+            let error = error.unwrap_or_default();
+            let named = error.split_once(": ").filter(|(field, _)| !field.contains([' ', '`']));
+            let (field, message) = named.unwrap_or(("", &error));
+            json::refused(field, message)
         })?;
         Ok(Self(value))
     }

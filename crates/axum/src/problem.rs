@@ -25,7 +25,14 @@ use self::status::status_of;
 /// assert_eq!(problem.status().as_u16(), 422);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
 pub struct Problem {
+    /// Behind a pointer, because every handler returns a result of it.
+    members: Box<Members>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Members {
     r#type: String,
     title: String,
     #[serde(serialize_with = "as_number")]
@@ -57,7 +64,7 @@ impl Problem {
     /// Returns the problem of `status` without any detail.
     #[must_use]
     pub fn new(status: StatusCode, kind: ErrorKind) -> Self {
-        Self {
+        let members = Members {
             r#type: "about:blank".to_owned(),
             title: status.canonical_reason().unwrap_or("Error").to_owned(),
             status,
@@ -67,7 +74,8 @@ impl Problem {
             field: None,
             errors: Vec::new(),
             retry_after: None,
-        }
+        };
+        Self { members: Box::new(members) }
     }
 
     /// Returns the problem of a kind, with its [status](status_of).
@@ -80,18 +88,18 @@ impl Problem {
     #[must_use]
     pub fn of_fault(fault: &dyn Fault) -> Self {
         let mut problem = Self::of_kind(fault.kind());
-        problem.detail = fault.public_detail().map(Into::into);
-        problem.field = fault.field().map(Into::into);
-        problem.retry_after = fault.retry_after();
+        problem.members.detail = fault.public_detail().map(Into::into);
+        problem.members.field = fault.field().map(Into::into);
+        problem.members.retry_after = fault.retry_after();
         let error = Report(fault).to_string();
-        match problem.status {
+        match problem.members.status {
             StatusCode::INTERNAL_SERVER_ERROR => {
-                tracing::error!(kind = problem.kind, error, "request failed");
+                tracing::error!(kind = problem.members.kind, error, "request failed");
             }
             status if status.is_server_error() => {
-                tracing::warn!(kind = problem.kind, error, "request failed");
+                tracing::warn!(kind = problem.members.kind, error, "request failed");
             }
-            _ => tracing::debug!(kind = problem.kind, error, "request refused"),
+            _ => tracing::debug!(kind = problem.members.kind, error, "request refused"),
         }
         problem
     }
@@ -159,67 +167,67 @@ impl Problem {
     /// Sets what went wrong this time, for strangers.
     #[must_use]
     pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
-        self.detail = Some(detail.into());
+        self.members.detail = Some(detail.into());
         self
     }
 
     /// Sets the field at fault.
     #[must_use]
     pub fn with_field(mut self, field: impl Into<String>) -> Self {
-        self.field = Some(field.into());
+        self.members.field = Some(field.into());
         self
     }
 
     /// Adds a field at fault, where there are several.
     #[must_use]
     pub fn with_error(mut self, field: impl Into<String>, detail: impl Into<String>) -> Self {
-        self.errors.push(FieldProblem { field: field.into(), detail: detail.into() });
+        self.members.errors.push(FieldProblem { field: field.into(), detail: detail.into() });
         self
     }
 
     /// Sets the URI of the kind of problem, and its title.
     #[must_use]
     pub fn with_type(mut self, uri: impl Into<String>, title: impl Into<String>) -> Self {
-        (self.r#type, self.title) = (uri.into(), title.into());
+        (self.members.r#type, self.members.title) = (uri.into(), title.into());
         self
     }
 
     /// Sets the URI of this very occurrence.
     #[must_use]
     pub fn with_instance(mut self, uri: impl Into<String>) -> Self {
-        self.instance = Some(uri.into());
+        self.members.instance = Some(uri.into());
         self
     }
 
     /// Sets how long to wait before trying again.
     #[must_use]
     pub fn with_retry_after(mut self, wait: Duration) -> Self {
-        self.retry_after = Some(wait);
+        self.members.retry_after = Some(wait);
         self
     }
 
     /// Returns the status.
     #[must_use]
     pub fn status(&self) -> StatusCode {
-        self.status
+        self.members.status
     }
 
     /// Returns the stable name of the kind.
     #[must_use]
     pub fn kind(&self) -> &'static str {
-        self.kind
+        self.members.kind
     }
 
     /// Returns what went wrong this time.
     #[must_use]
     pub fn detail(&self) -> Option<&str> {
-        self.detail.as_deref()
+        self.members.detail.as_deref()
     }
 
     /// Returns the field at fault.
     #[must_use]
     pub fn field(&self) -> Option<&str> {
-        self.field.as_deref()
+        self.members.field.as_deref()
     }
 }
 
@@ -243,10 +251,10 @@ impl IntoResponse for Problem {
         let trace = CallContext::current().trace();
         let trace_id = trace.map(|trace| format!("{:032x}", trace.trace_id()));
         let body = serde_json::to_vec(&Body { problem: &self, trace_id }).unwrap_or_default();
-        let mut response = (self.status, body).into_response();
+        let mut response = (self.members.status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if let Some(wait) = self.retry_after {
+        if let Some(wait) = self.members.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds(wait)));
         }
         response

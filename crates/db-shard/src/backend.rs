@@ -56,7 +56,8 @@ pub trait DbBackend: fmt::Debug + Send + Sync + 'static {
     async fn call(&self, call: Call, statement: Statement) -> Result<Vec<ResultSet>>;
 
     /// Begins a transaction.
-    async fn begin(&self, call: Call, options: BeginOptions) -> Result<Box<dyn BackendTransaction>>;
+    async fn begin(&self, call: Call, options: BeginOptions)
+    -> Result<Box<dyn BackendTransaction>>;
 
     /// Returns the present numbers of the pool.
     fn stats(&self) -> PoolStats;

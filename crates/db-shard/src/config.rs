@@ -171,11 +171,7 @@ pub struct ExecutorConfig {
 
 impl Default for ExecutorConfig {
     fn default() -> Self {
-        Self {
-            running: defaults::non_zero(8),
-            waiting: 100,
-            when_full: WhenFull::CallerRuns,
-        }
+        Self { running: defaults::non_zero(8), waiting: 100, when_full: WhenFull::CallerRuns }
     }
 }
 
@@ -297,9 +293,8 @@ impl DbConfig {
     #[must_use]
     pub fn migrate_mode(&self) -> MigrateMode {
         self.migrate.unwrap_or_else(|| {
-            let is_embedded = |connection: &ConnectionConfig| {
-                matches!(connection, ConnectionConfig::Sqlite(_))
-            };
+            let is_embedded =
+                |connection: &ConnectionConfig| matches!(connection, ConnectionConfig::Sqlite(_));
             if self.connections.values().all(is_embedded) {
                 MigrateMode::Auto
             } else {
@@ -348,9 +343,12 @@ impl DbConfig {
             ("map.lease", self.map.lease),
             ("fan_out.timeout", self.fan_out.timeout),
         ];
-        problems.extend(positive.iter().filter(|(_, span)| span.get().is_zero()).map(
-            |(path, _)| format!("{path}: must be longer than 0"),
-        ));
+        problems.extend(
+            positive
+                .iter()
+                .filter(|(_, span)| span.get().is_zero())
+                .map(|(path, _)| format!("{path}: must be longer than 0")),
+        );
         if self.map.lease.get() < self.map.refresh.get().saturating_mul(2) {
             let (lease, refresh) = (self.map.lease, self.map.refresh);
             problems.push(format!("map.lease: {lease} is less than twice map.refresh ({refresh})"));
@@ -458,7 +456,13 @@ mod tests {
         ";
         let error = from_toml(text).unwrap().validate().unwrap_err();
         let found = error.problems().join("\n");
-        for path in ["global:", "shards[1].id:", "shards[1].connection:", "connections.a.url:", "query_timeout:"] {
+        for path in [
+            "global:",
+            "shards[1].id:",
+            "shards[1].connection:",
+            "connections.a.url:",
+            "query_timeout:",
+        ] {
             assert!(found.contains(path), "{path} in {found}");
         }
     }

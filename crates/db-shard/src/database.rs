@@ -250,7 +250,8 @@ impl Database {
         params: impl IntoParams,
     ) -> BoxStream<'static, Result<T>> {
         const OPERATION: &str = "stream";
-        let prepared = prepare(|| self.at(OPERATION), self.engine(), Takes::Reads, &sql.into(), params);
+        let prepared =
+            prepare(|| self.at(OPERATION), self.engine(), Takes::Reads, &sql.into(), params);
         let database = self.clone();
         let context = CallContext::current();
         let rows = async move {

@@ -134,7 +134,9 @@ pub enum Error {
         cause: Option<BoxError>,
     },
     /// All connections, or all places of a tenant, stayed taken.
-    #[error("{at}: no free {what} in {waited:?} ({in_use} of {max} in use, {waiting} waiting; {setting})")]
+    #[error(
+        "{at}: no free {what} in {waited:?} ({in_use} of {max} in use, {waiting} waiting; {setting})"
+    )]
     Exhausted {
         /// Where it failed.
         at: At,
@@ -253,7 +255,9 @@ pub enum Conflict {
 impl fmt::Display for Conflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::UniqueKey { key: Some(key) } => write!(f, "duplicate value for unique key `{key}`"),
+            Self::UniqueKey { key: Some(key) } => {
+                write!(f, "duplicate value for unique key `{key}`")
+            }
             Self::UniqueKey { key: None } => f.write_str("duplicate value for a unique key"),
             Self::Deadlock => f.write_str("deadlock, rolled back"),
             Self::HeldBy { holder } => write!(f, "held by {holder}"),

@@ -6,9 +6,10 @@ impl Tx {
     /// that the host runs by sqlx 0.9. They belong to the transaction; do not
     /// end it with them.
     ///
-    /// A future of the driver's that is dropped half-way is noticed by the next
-    /// call of the transaction, which is broken then. It is not killed on the
-    /// server before the transaction ends.
+    /// After a future of the driver's was dropped half-way, the next call of
+    /// the transaction makes sure that the next answer is its own, or finds the
+    /// transaction broken. The dropped statement is not killed on the server
+    /// before the transaction ends.
     ///
     /// # Errors
     ///

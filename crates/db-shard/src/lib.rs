@@ -115,14 +115,14 @@ mod ticket;
 mod transaction;
 mod value;
 
-pub use backend::{
-    Access, BackendTransaction, BeginOptions, Call, Capabilities, DbBackend, Isolation, Observed,
-    PoolStats, Reply, RowStream, SavepointStep, ServerFacts, Statement,
-};
 #[cfg(feature = "mysql")]
 pub use backend::MysqlBackend;
 #[cfg(feature = "sqlite")]
 pub use backend::SqliteBackend;
+pub use backend::{
+    Access, BackendTransaction, BeginOptions, Call, Capabilities, DbBackend, Isolation, Observed,
+    PoolStats, Reply, RowStream, SavepointStep, ServerFacts, Statement,
+};
 pub use config::{
     Cancel, ConfigError, ConnectionConfig, DbConfig, ExecutorConfig, FanOutConfig, MapConfig,
     MigrateMode, MysqlConfig, MysqlPoolConfig, ShardConfig, SqliteConfig, WhenFull,
@@ -139,8 +139,8 @@ pub use migrate::{
 pub use params::{IntoParams, Param, list, rows};
 pub use pool::DbPool;
 pub use procedure::{Procedures, TwinFuture};
-pub use rolling::{InvalidRollingTable, Period, RollingTable};
 pub use relocation::{AbortOutcome, Move, MoveKey, MoveOutcome};
+pub use rolling::{InvalidRollingTable, Period, RollingTable};
 pub use routing::KeyShard;
 pub use row::{Columns, Done, FromRow, InvalidColumn, ResultSet, Row};
 pub use schema::migrations;

@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
 use crate::backend::Access;
 use crate::{Database, Error, Result, ShardId, ShardStatus, Sql, Value};
+use serde::Deserialize;
 
 const READ: Sql =
     Sql::portable("SELECT id, connection, weight, status, epoch FROM trine_shard ORDER BY id");

@@ -100,9 +100,8 @@ pub(crate) async fn call(
     }
     let twin = twin(database, name)?;
     let (twin, values) = (&twin, &values);
-    let result = database
-        .transaction(move |mut tx| async move { run(&mut tx, twin, values).await })
-        .await;
+    let result =
+        database.transaction(move |mut tx| async move { run(&mut tx, twin, values).await }).await;
     if let Err(error) = &result {
         database.record_twin(name, values, error).await;
     }
@@ -193,7 +192,8 @@ mod tests {
 
     #[test]
     fn names_that_are_no_identifiers_are_refused() {
-        let check = |name: &str, params| check(|| At::new("call", &DatabaseName::Global), name, params);
+        let check =
+            |name: &str, params| check(|| At::new("call", &DatabaseName::Global), name, params);
         for name in ["", "a b", "p();", "a.b.c", "1p", "p`", "ä"] {
             assert!(check(name, Vec::new()).is_err(), "{name}");
         }

@@ -170,7 +170,9 @@ mod tests {
     #[test]
     fn every_table_is_ours_by_name() {
         for set in migrations() {
-            for statement in set.steps().iter().filter_map(|step| step.statements("mysql")).flatten() {
+            for statement in
+                set.steps().iter().filter_map(|step| step.statements("mysql")).flatten()
+            {
                 assert!(statement.starts_with("CREATE TABLE trine_"), "{statement}");
             }
         }

@@ -104,7 +104,10 @@ mod tests {
         let _first = limit.enter("a", at(), soon()).await.unwrap();
         let second = limit.enter("a", at(), soon()).await.unwrap();
         let error = limit.enter("a", at(), soon()).await.unwrap_err();
-        assert!(error.to_string().contains("2 of 2 in use, 0 waiting; db.tenant_in_flight"), "{error}");
+        assert!(
+            error.to_string().contains("2 of 2 in use, 0 waiting; db.tenant_in_flight"),
+            "{error}"
+        );
         limit.enter("b", at(), soon()).await.unwrap();
         drop(second);
         limit.enter("a", at(), soon()).await.unwrap();

@@ -69,7 +69,9 @@ impl Doom {
             Self::Fenced { key, token, seen } => {
                 Error::Fenced { at, key: key.clone(), token: *token, seen: *seen }
             }
-            Self::Broken => Error::Interrupted { at, reason: "a call on the transaction was dropped" },
+            Self::Broken => {
+                Error::Interrupted { at, reason: "a call on the transaction was dropped" }
+            }
         }
     }
 }

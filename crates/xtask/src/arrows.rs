@@ -47,11 +47,7 @@ fn violations(members: &[Member]) -> Vec<String> {
         for dependency in &member.dependencies {
             let name = dependency.name.as_str();
             if !(allowed.contains(&name) || dependency.dev && name == "trine-testkit") {
-                let kind = if dependency.dev {
-                    "dev-dependency"
-                } else {
-                    "dependency"
-                };
+                let kind = if dependency.dev { "dev-dependency" } else { "dependency" };
                 found.push(format!(
                     "{} -> {name} ({kind} in {}/Cargo.toml)",
                     member.name,
@@ -65,18 +61,10 @@ fn violations(members: &[Member]) -> Vec<String> {
 
 /// Returns what `member` may use, or nothing for a package without a place.
 fn allowed(member: &Member) -> Option<Vec<&'static str>> {
-    let everything = || {
-        SERVICES
-            .iter()
-            .map(|(name, _)| *name)
-            .chain(["trine-core", "trine-macros"])
-    };
+    let everything =
+        || SERVICES.iter().map(|(name, _)| *name).chain(["trine-core", "trine-macros"]);
     if member.folder.starts_with("examples") {
-        return Some(
-            everything()
-                .chain(["trine", "trine-axum", "trine-console"])
-                .collect(),
-        );
+        return Some(everything().chain(["trine", "trine-axum", "trine-console"]).collect());
     }
     Some(match member.name.as_str() {
         "trine-core" | "xtask" => vec![],
@@ -87,11 +75,7 @@ fn allowed(member: &Member) -> Option<Vec<&'static str>> {
         "trine-console" => vec!["trine", "trine-core"],
         name => {
             let (_, edges) = SERVICES.iter().find(|(service, _)| *service == name)?;
-            edges
-                .iter()
-                .copied()
-                .chain(["trine-core", "trine-macros"])
-                .collect()
+            edges.iter().copied().chain(["trine-core", "trine-macros"]).collect()
         }
     })
 }
@@ -102,10 +86,9 @@ mod tests {
     use crate::workspace::Dependency;
 
     fn member(name: &str, folder: &str, dependencies: &[(&str, bool)]) -> Member {
-        let dependencies = dependencies.iter().map(|(name, dev)| Dependency {
-            name: (*name).to_owned(),
-            dev: *dev,
-        });
+        let dependencies = dependencies
+            .iter()
+            .map(|(name, dev)| Dependency { name: (*name).to_owned(), dev: *dev });
         Member {
             name: name.to_owned(),
             folder: folder.into(),
@@ -132,11 +115,7 @@ mod tests {
             member(
                 "trine-starter",
                 "examples/starter",
-                &[
-                    ("trine", false),
-                    ("trine-axum", false),
-                    ("trine-testkit", true),
-                ],
+                &[("trine", false), ("trine-axum", false), ("trine-testkit", true)],
             ),
         ];
         assert_eq!(violations(&house), [""; 0]);
@@ -144,11 +123,7 @@ mod tests {
 
     #[test]
     fn an_arrow_in_the_wrong_direction_is_named_with_its_manifest() {
-        let house = [member(
-            "trine-core",
-            "crates/core",
-            &[("trine-db-shard", false)],
-        )];
+        let house = [member("trine-core", "crates/core", &[("trine-db-shard", false)])];
         assert_eq!(
             violations(&house),
             ["trine-core -> trine-db-shard (dependency in crates/core/Cargo.toml)"]
@@ -160,11 +135,7 @@ mod tests {
         let house = [
             member("trine-cache", "crates/cache", &[("trine-db-shard", false)]),
             member("trine-axum", "crates/axum", &[("trine", true)]),
-            member(
-                "trine-db-shard",
-                "crates/db-shard",
-                &[("trine-testkit", false)],
-            ),
+            member("trine-db-shard", "crates/db-shard", &[("trine-testkit", false)]),
         ];
         assert_eq!(violations(&house).len(), 3);
     }

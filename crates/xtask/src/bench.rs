@@ -25,10 +25,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
             "crates/bench does not exist in this checkout: there is nothing to measure",
         ));
     }
-    let mut cargo = workspace
-        .cargo()
-        .within(&folder)
-        .args(["bench", "--locked"]);
+    let mut cargo = workspace.cargo().within(&folder).args(["bench", "--locked"]);
     if let Some(name) = &options.name {
         cargo = cargo.args(["--bench", name]);
     }

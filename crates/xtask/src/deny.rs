@@ -11,14 +11,6 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     }
     workspace
         .cargo()
-        .args([
-            "deny",
-            "--all-features",
-            "--locked",
-            "check",
-            "licenses",
-            "bans",
-            "sources",
-        ])
+        .args(["deny", "--all-features", "--locked", "check", "licenses", "bans", "sources"])
         .status()
 }

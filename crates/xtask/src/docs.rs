@@ -37,10 +37,7 @@ fn check_links(workspace: &Workspace) -> Result<()> {
         println!("links: {} Markdown files point at what exists", pages.len());
         return Ok(());
     }
-    Err(Failure::new(format!(
-        "broken links:\n  {}",
-        broken.join("\n  ")
-    )))
+    Err(Failure::new(format!("broken links:\n  {}", broken.join("\n  "))))
 }
 
 fn broken(pages: &BTreeMap<PathBuf, Page>, exists: impl Fn(&Path) -> bool) -> Vec<String> {
@@ -48,11 +45,7 @@ fn broken(pages: &BTreeMap<PathBuf, Page>, exists: impl Fn(&Path) -> bool) -> Ve
     for (file, page) in pages {
         for link in &page.links {
             let (path, heading) = link.target.split_once('#').unwrap_or((&link.target, ""));
-            let target = if path.is_empty() {
-                Some(file.clone())
-            } else {
-                resolve(file, path)
-            };
+            let target = if path.is_empty() { Some(file.clone()) } else { resolve(file, path) };
             let known = target.as_ref().is_some_and(|target| exists(target));
             let page = target.as_ref().and_then(|target| pages.get(target));
             let has_heading = heading.is_empty()
@@ -85,15 +78,10 @@ mod tests {
     use super::*;
 
     fn check(text: &str) -> Vec<String> {
-        let pages = [
-            ("docs/a.md", text),
-            ("README.md", "# Trine\n\n## Two commands\n"),
-        ];
+        let pages = [("docs/a.md", text), ("README.md", "# Trine\n\n## Two commands\n")];
         let pages = pages.map(|(name, text)| (PathBuf::from(name), Page::parse(text)));
         let pages = BTreeMap::from(pages);
-        broken(&pages, |path| {
-            pages.contains_key(path) || path == Path::new("docs")
-        })
+        broken(&pages, |path| pages.contains_key(path) || path == Path::new("docs"))
     }
 
     #[test]

@@ -14,18 +14,12 @@ pub(crate) type Result<T> = std::result::Result<T, Failure>;
 impl Failure {
     /// Returns a failure that ends the process with exit code 1.
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            code: 1,
-        }
+        Self { message: message.into(), code: 1 }
     }
 
     /// Replaces the exit code; 0 is not one, and stays 1.
     pub(crate) fn with_code(self, code: i32) -> Self {
-        let code = u8::try_from(code)
-            .ok()
-            .filter(|code| *code != 0)
-            .unwrap_or(1);
+        let code = u8::try_from(code).ok().filter(|code| *code != 0).unwrap_or(1);
         Self { code, ..self }
     }
 

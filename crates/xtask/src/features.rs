@@ -23,15 +23,11 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
 /// Returns no features, each one alone, and all; equal sets only once.
 fn combinations(member: &Member) -> Vec<Vec<String>> {
     let bare = || vec!["--no-default-features".to_owned()];
-    let single = member
-        .features
-        .iter()
-        .filter(|feature| *feature != "default")
-        .map(|feature| {
-            let mut args = bare();
-            args.extend(["--features".to_owned(), feature.clone()]);
-            args
-        });
+    let single = member.features.iter().filter(|feature| *feature != "default").map(|feature| {
+        let mut args = bare();
+        args.extend(["--features".to_owned(), feature.clone()]);
+        args
+    });
     let mut all: Vec<_> = [bare()].into_iter().chain(single).collect();
     if all.len() > 2 {
         all.push(vec!["--all-features".to_owned()]);
@@ -48,20 +44,14 @@ mod tests {
             name: "trine-a".to_owned(),
             folder: "crates/a".into(),
             publishable: true,
-            features: features
-                .iter()
-                .map(|feature| (*feature).to_owned())
-                .collect(),
+            features: features.iter().map(|feature| (*feature).to_owned()).collect(),
             dependencies: Vec::new(),
         }
     }
 
     #[test]
     fn a_crate_without_features_is_checked_once() {
-        assert_eq!(
-            combinations(&member(&["default"])),
-            [["--no-default-features"]]
-        );
+        assert_eq!(combinations(&member(&["default"])), [["--no-default-features"]]);
     }
 
     #[test]

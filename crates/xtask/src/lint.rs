@@ -31,10 +31,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
 }
 
 fn format(workspace: &Workspace) -> Result<()> {
-    workspace
-        .cargo()
-        .args(["fmt", "--all", "--", "--check"])
-        .status()
+    workspace.cargo().args(["fmt", "--all", "--", "--check"]).status()
 }
 
 /// Checks the spelling where the tool is installed; the GitHub workflow always
@@ -50,13 +47,7 @@ fn typos(workspace: &Workspace) -> Result<()> {
 fn clippy(workspace: &Workspace) -> Result<()> {
     workspace
         .cargo()
-        .args([
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--all-features",
-            "--locked",
-        ])
+        .args(["clippy", "--workspace", "--all-targets", "--all-features", "--locked"])
         .args(["--", "-D", "warnings"])
         .status()
 }

@@ -18,19 +18,13 @@ impl Run {
     /// Starts a command line with `program`.
     pub(crate) fn new(program: impl AsRef<OsStr>) -> Self {
         let line = program.as_ref().to_string_lossy().into_owned();
-        Self {
-            command: Command::new(program),
-            line,
-        }
+        Self { command: Command::new(program), line }
     }
 
     /// Starts a command line of the cargo that runs this tool.
     pub(crate) fn cargo() -> Self {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        Self {
-            command: Command::new(cargo),
-            line: "cargo".to_owned(),
-        }
+        Self { command: Command::new(cargo), line: "cargo".to_owned() }
     }
 
     /// Adds arguments.
@@ -38,11 +32,8 @@ impl Run {
         for arg in args {
             let shown = arg.as_ref().to_string_lossy();
             let plain = !shown.is_empty() && !shown.contains([' ', '"', '\'', '$', '|', '*']);
-            let _ = if plain {
-                write!(self.line, " {shown}")
-            } else {
-                write!(self.line, " '{shown}'")
-            };
+            let _ =
+                if plain { write!(self.line, " {shown}") } else { write!(self.line, " '{shown}'") };
             self.command.arg(arg);
         }
         self
@@ -78,10 +69,7 @@ impl Run {
     /// cannot be started.
     pub(crate) fn status(mut self) -> Result<()> {
         println!("$ {}", self.line);
-        let status = self
-            .command
-            .status()
-            .context(format_args!("`{}`", self.line))?;
+        let status = self.command.status().context(format_args!("`{}`", self.line))?;
         if status.success() {
             return Ok(());
         }
@@ -106,11 +94,8 @@ impl Run {
     ///
     /// As [`text`](Self::text).
     pub(crate) fn feed(mut self, input: &str) -> Result<()> {
-        let command = self
-            .command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        let command =
+            self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().context(format_args!("`{}`", self.line))?;
         let pipe = child.stdin.take();
         let output = thread::scope(|scope| {
@@ -118,8 +103,7 @@ impl Run {
             scope.spawn(move || pipe.map(|mut pipe| pipe.write_all(input.as_bytes())));
             child.wait_with_output()
         });
-        self.verdict(&output.context(format_args!("`{}`", self.line))?)
-            .map(drop)
+        self.verdict(&output.context(format_args!("`{}`", self.line))?).map(drop)
     }
 
     fn verdict(&self, output: &Output) -> Result<String> {
@@ -139,11 +123,7 @@ impl Run {
 
     /// Reports whether the program starts and ends with 0, quietly.
     pub(crate) fn succeeds(mut self) -> bool {
-        let quiet = self
-            .command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
+        let quiet = self.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         quiet.status().is_ok_and(|status| status.success())
     }
 }
@@ -171,10 +151,7 @@ mod tests {
 
     #[test]
     fn a_failing_program_fails_the_command_and_keeps_its_message() {
-        let failure = Run::new("sh")
-            .args(["-c", "echo broken >&2; exit 3"])
-            .text()
-            .unwrap_err();
+        let failure = Run::new("sh").args(["-c", "echo broken >&2; exit 3"]).text().unwrap_err();
         assert!(failure.to_string().contains("broken"), "{failure}");
         assert!(!Run::new("sh").args(["-c", "exit 3"]).succeeds());
         assert!(!Run::new("no-such-program-here").succeeds());

@@ -69,21 +69,12 @@ impl Server {
     /// Fails with what to do if no server can be had.
     pub(crate) fn provide(options: &ServerOptions) -> Result<Self> {
         let server = Self::find(options)?;
-        println!(
-            "server: {} {}, {}",
-            server.engine.name(),
-            server.version,
-            server.origin
-        );
+        println!("server: {} {}, {}", server.engine.name(), server.version, server.origin);
         Ok(server)
     }
 
     fn find(options: &ServerOptions) -> Result<Self> {
-        let variable = if options.mysql {
-            MYSQL_URL
-        } else {
-            MARIADB_URL
-        };
+        let variable = if options.mysql { MYSQL_URL } else { MARIADB_URL };
         if let Some(url) = std::env::var(variable).ok().filter(|url| !url.is_empty()) {
             return Self::named(variable, url);
         }
@@ -94,10 +85,7 @@ impl Server {
             return machine::start(&program, "mariadbd of this machine");
         }
         if docker::engine_answers() {
-            println!(
-                "no mariadbd on this machine; starting {} in Docker",
-                docker::MARIADB.image
-            );
+            println!("no mariadbd on this machine; starting {} in Docker", docker::MARIADB.image);
             return docker::start(&docker::MARIADB);
         }
         packages::install(options.no_install)?;
@@ -112,19 +100,11 @@ impl Server {
 
     fn named(variable: &'static str, url: String) -> Result<Self> {
         let address = Address::parse(&url).ok_or_else(|| {
-            Failure::new(format!(
-                "{variable} is not of the form mysql://user:password@host:port"
-            ))
+            Failure::new(format!("{variable} is not of the form mysql://user:password@host:port"))
         })?;
         let (engine, version) = greeting::over_tcp(&address)
             .context(format_args!("{variable}: no server answers at {address}"))?;
-        Ok(Self {
-            engine,
-            version,
-            url,
-            origin: "named by the environment",
-            _keeper: None,
-        })
+        Ok(Self { engine, version, url, origin: "named by the environment", _keeper: None })
     }
 
     /// Returns the engine.

@@ -42,11 +42,7 @@ pub(crate) struct Options {
 
 /// Runs the long form, or lists them all.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
-    let mut args = vec![
-        "--workspace".to_owned(),
-        "--test".to_owned(),
-        "it".to_owned(),
-    ];
+    let mut args = vec!["--workspace".to_owned(), "--test".to_owned(), "it".to_owned()];
     args.extend(options.release.then(|| "--release".to_owned()));
     let binaries = Binaries::build(workspace, &args)?;
     let forms = Forms::find(&binaries)?;
@@ -62,20 +58,9 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         ("TRINE_SOAK_MINUTES", options.minutes.to_string()),
         ("TRINE_SOAK_SEED", seed.to_string()),
     ];
-    variables.extend(
-        options
-            .count
-            .map(|count| ("TRINE_SOAK_COUNT", count.to_string())),
-    );
+    variables.extend(options.count.map(|count| ("TRINE_SOAK_COUNT", count.to_string())));
     args.extend(
-        [
-            "--",
-            "--ignored",
-            "--nocapture",
-            "--test-threads=1",
-            "--exact",
-        ]
-        .map(str::to_owned),
+        ["--", "--ignored", "--nocapture", "--test-threads=1", "--exact"].map(str::to_owned),
     );
     args.extend(paths);
     let (report, outcome) = execute(workspace, &args, &server, &variables, &binaries)?;
@@ -95,9 +80,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
 
 /// Takes a seed from the clock; the run prints it, so that it can be repeated.
 fn new_seed() -> u64 {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::from(now.subsec_nanos()) ^ now.as_secs().rotate_left(20)
 }
 
@@ -108,30 +91,16 @@ struct Forms(BTreeMap<String, Vec<(String, String)>>);
 impl Forms {
     fn find(binaries: &Binaries) -> Result<Self> {
         let mut forms = Self::default();
-        for Binary {
-            package,
-            executable,
-            ..
-        } in binaries.iter()
-        {
-            forms.add(
-                package,
-                &Run::new(executable).args(["--ignored", "--list"]).text()?,
-            );
+        for Binary { package, executable, .. } in binaries.iter() {
+            forms.add(package, &Run::new(executable).args(["--ignored", "--list"]).text()?);
         }
         Ok(forms)
     }
 
     /// Reads lines like `sqlite::soak_kills: test`.
     fn add(&mut self, package: &str, listing: &str) {
-        for path in listing
-            .lines()
-            .filter_map(|line| line.strip_suffix(": test"))
-        {
-            if let Some(name) = path
-                .rsplit("::")
-                .next()
-                .and_then(|last| last.strip_prefix("soak_"))
+        for path in listing.lines().filter_map(|line| line.strip_suffix(": test")) {
+            if let Some(name) = path.rsplit("::").next().and_then(|last| last.strip_prefix("soak_"))
             {
                 self.0
                     .entry(name.to_owned())
@@ -144,10 +113,7 @@ impl Forms {
     fn paths(&self, name: &str) -> Result<Vec<String>> {
         let found = self.0.get(name).ok_or_else(|| {
             let names: Vec<_> = self.0.keys().map(String::as_str).collect();
-            Failure::new(format!(
-                "no long form `{name}`; there are: {}",
-                names.join(", ")
-            ))
+            Failure::new(format!("no long form `{name}`; there are: {}", names.join(", ")))
         })?;
         let mut paths: Vec<_> = found.iter().map(|(_, path)| path.clone()).collect();
         paths.dedup();
@@ -156,10 +122,8 @@ impl Forms {
 
     fn print(&self) {
         for (name, tests) in &self.0 {
-            let places: Vec<_> = tests
-                .iter()
-                .map(|(package, path)| format!("{package} {path}"))
-                .collect();
+            let places: Vec<_> =
+                tests.iter().map(|(package, path)| format!("{package} {path}")).collect();
             println!("{name:<24} {}", places.join(", "));
         }
         println!(
@@ -178,10 +142,7 @@ mod tests {
         let mut forms = Forms::default();
         forms.add("trine-db-shard", "sqlite::soak_kills: test\nmariadb::soak_kills: test\nslow: test\n\n2 tests, 0 benchmarks\n");
         forms.add("trine-starter", "soak_accounts: test\n");
-        assert_eq!(
-            forms.paths("kills").unwrap(),
-            ["sqlite::soak_kills", "mariadb::soak_kills"]
-        );
+        assert_eq!(forms.paths("kills").unwrap(), ["sqlite::soak_kills", "mariadb::soak_kills"]);
         assert_eq!(forms.paths("accounts").unwrap(), ["soak_accounts"]);
     }
 
@@ -190,9 +151,6 @@ mod tests {
         let mut forms = Forms::default();
         forms.add("trine-db-shard", "soak_kills: test\n");
         let failure = forms.paths("slow").unwrap_err();
-        assert!(
-            failure.to_string().contains("there are: kills"),
-            "{failure}"
-        );
+        assert!(failure.to_string().contains("there are: kills"), "{failure}");
     }
 }

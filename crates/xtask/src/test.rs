@@ -40,13 +40,11 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     }
     let mut parts = Parts::default();
     let server = parts.time("servers", || Server::provide(&options.servers))?;
-    let binaries = parts.time("build", || {
-        Binaries::build(workspace, &build_args(&options.args))
-    })?;
+    let binaries =
+        parts.time("build", || Binaries::build(workspace, &build_args(&options.args)))?;
     let args = scope(&options.args);
-    let (report, outcome) = parts.time("tests", || {
-        execute(workspace, &args, &server, &[], &binaries)
-    })?;
+    let (report, outcome) =
+        parts.time("tests", || execute(workspace, &args, &server, &[], &binaries))?;
     print!("{}", report.table());
     print_engines(workspace, &report, &server);
     parts.print();
@@ -85,18 +83,8 @@ fn print_engines(workspace: &Workspace, report: &Report, server: &Server) {
     println!("\nengines");
     let sqlite = tested::sqlite_version(workspace);
     let lines = [
-        (
-            "SQLite",
-            sqlite.as_deref().unwrap_or("of unknown version"),
-            "bundled",
-            "sqlite",
-        ),
-        (
-            server.engine().name(),
-            server.version(),
-            server.origin(),
-            "server",
-        ),
+        ("SQLite", sqlite.as_deref().unwrap_or("of unknown version"), "bundled", "sqlite"),
+        (server.engine().name(), server.version(), server.origin(), "server"),
     ];
     for (name, version, origin, family) in lines {
         let (passed, failed) = report.of_engine(family);
@@ -157,9 +145,6 @@ mod tests {
 
     #[test]
     fn the_build_is_not_told_what_is_for_the_test_binaries() {
-        assert_eq!(
-            build_args(&words("-p trine-core -- --nocapture")),
-            words("-p trine-core")
-        );
+        assert_eq!(build_args(&words("-p trine-core -- --nocapture")), words("-p trine-core"));
     }
 }

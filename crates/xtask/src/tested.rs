@@ -37,23 +37,14 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let text = fs::read_to_string(&kept).map_err(|_| {
         Failure::new("there is no record of a complete, passed run; run: cargo xtask test --record")
     })?;
-    let record = serde_json::from_str(&text)
-        .ok()
-        .as_ref()
-        .and_then(Record::parse);
+    let record = serde_json::from_str(&text).ok().as_ref().and_then(Record::parse);
     let record = record.ok_or_else(|| Failure::new(format!("{} is damaged", kept.display())))?;
     let path = workspace.root().join(PAGE);
     let page = fs::read_to_string(&path).context(PAGE)?;
     let page = merge(&page, &record.rows)
         .ok_or_else(|| Failure::new(format!("{PAGE} has lost its lines {BEGIN} and {END}")))?;
     fs::write(&path, page).context(PAGE)?;
-    for Row {
-        engine,
-        version,
-        checks,
-        ..
-    } in &record.rows
-    {
+    for Row { engine, version, checks, .. } in &record.rows {
         println!("{PAGE}: {engine} {version}, {checks}");
     }
     Ok(())
@@ -67,18 +58,10 @@ impl Record {
         server: &Server,
         kind: &str,
     ) -> Result<Self> {
-        let date = Run::new("date")
-            .args(["-u", "+%F"])
-            .text()?
-            .trim()
-            .to_owned();
+        let date = Run::new("date").args(["-u", "+%F"]).text()?.trim().to_owned();
         let system = system();
         let sqlite = ("SQLite", sqlite_version(workspace), "sqlite");
-        let engine = (
-            server.engine().name(),
-            Some(server.version().to_owned()),
-            "server",
-        );
+        let engine = (server.engine().name(), Some(server.version().to_owned()), "server");
         let mut rows = Vec::new();
         for (engine, version, family) in [sqlite, engine] {
             let (passed, failed) = report.of_engine(family);
@@ -114,9 +97,7 @@ impl Record {
     /// leaves the last record alone.
     pub(crate) fn keep(&self, workspace: &Workspace) -> Result<()> {
         if self.rows.is_empty() {
-            return Err(Failure::new(
-                "no test of an engine passed: there is nothing to record",
-            ));
+            return Err(Failure::new("no test of an engine passed: there is nothing to record"));
         }
         let folder = workspace.records();
         fs::create_dir_all(&folder).context(folder.display())?;
@@ -126,64 +107,34 @@ impl Record {
     }
 
     fn parse(value: &Value) -> Option<Self> {
-        let rows = value
-            .as_array()?
-            .iter()
-            .map(Row::from_json)
-            .collect::<Option<_>>()?;
+        let rows = value.as_array()?.iter().map(Row::from_json).collect::<Option<_>>()?;
         Some(Self { rows })
     }
 }
 
 impl Row {
     fn to_json(&self) -> Value {
-        json!([
-            self.engine,
-            self.version,
-            self.system,
-            self.date,
-            self.checks
-        ])
+        json!([self.engine, self.version, self.system, self.date, self.checks])
     }
 
     fn from_json(value: &Value) -> Option<Self> {
-        let cells: Option<Vec<_>> = value
-            .as_array()?
-            .iter()
-            .map(|cell| cell.as_str().map(str::to_owned))
-            .collect();
+        let cells: Option<Vec<_>> =
+            value.as_array()?.iter().map(|cell| cell.as_str().map(str::to_owned)).collect();
         Self::from_cells(cells?)
     }
 
     fn from_cells(cells: Vec<String>) -> Option<Self> {
         let [engine, version, system, date, checks] = <[String; 5]>::try_from(cells).ok()?;
-        Some(Self {
-            engine,
-            version,
-            system,
-            date,
-            checks,
-        })
+        Some(Self { engine, version, system, date, checks })
     }
 
     fn from_line(line: &str) -> Option<Self> {
         let inner = line.trim().strip_prefix('|')?.strip_suffix('|')?;
-        Self::from_cells(
-            inner
-                .split('|')
-                .map(|cell| cell.trim().to_owned())
-                .collect(),
-        )
+        Self::from_cells(inner.split('|').map(|cell| cell.trim().to_owned()).collect())
     }
 
     fn to_line(&self) -> String {
-        let Self {
-            engine,
-            version,
-            system,
-            date,
-            checks,
-        } = self;
+        let Self { engine, version, system, date, checks } = self;
         format!("| {engine} | {version} | {system} | {date} | {checks} |")
     }
 
@@ -202,10 +153,7 @@ fn merge(page: &str, rows: &[Row]) -> Option<String> {
     // The first two lines are the headings and their rule.
     let old = table.trim().lines().skip(2).filter_map(Row::from_line);
     let kept = old.filter(|old| !rows.iter().any(|new| new.replaces(old)));
-    let mut lines: Vec<_> = kept
-        .chain(rows.iter().cloned())
-        .map(|row| row.to_line())
-        .collect();
+    let mut lines: Vec<_> = kept.chain(rows.iter().cloned()).map(|row| row.to_line()).collect();
     lines.sort();
     let head = head.trim_end();
     let body: String = lines.iter().map(|line| format!("{line}\n")).collect();
@@ -215,13 +163,9 @@ fn merge(page: &str, rows: &[Row]) -> Option<String> {
 
 /// Returns the version of the SQLite that the lock file compiles in.
 pub(crate) fn sqlite_version(workspace: &Workspace) -> Option<String> {
-    let header = workspace
-        .source_of("libsqlite3-sys")?
-        .join("sqlite3/sqlite3.h");
+    let header = workspace.source_of("libsqlite3-sys")?.join("sqlite3/sqlite3.h");
     let text = fs::read_to_string(header).ok()?;
-    let line = text
-        .lines()
-        .find(|line| line.starts_with("#define SQLITE_VERSION "))?;
+    let line = text.lines().find(|line| line.starts_with("#define SQLITE_VERSION "))?;
     Some(line.split('"').nth(1)?.to_owned())
 }
 
@@ -229,14 +173,9 @@ pub(crate) fn sqlite_version(workspace: &Workspace) -> Option<String> {
 /// `Debian GNU/Linux 12 (bookworm), rustc 1.95.0`.
 fn system() -> String {
     let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let name = release
-        .lines()
-        .find_map(|line| line.strip_prefix("PRETTY_NAME="));
+    let name = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
     let name = name.map_or(std::env::consts::OS, |name| name.trim_matches('"'));
-    let rustc = Run::new("rustc")
-        .args(["--version"])
-        .text()
-        .unwrap_or_default();
+    let rustc = Run::new("rustc").args(["--version"]).text().unwrap_or_default();
     let rustc: Vec<_> = rustc.split_whitespace().take(2).collect();
     format!("{name}, {}", rustc.join(" "))
 }
@@ -279,21 +218,12 @@ mod tests {
                 row("SQLite", "2026-02-02", "suite: 2 passed"),
             ]
         );
-        assert!(
-            page.starts_with("# Tested\n") && page.ends_with("The end.\n"),
-            "{page}"
-        );
+        assert!(page.starts_with("# Tested\n") && page.ends_with("The end.\n"), "{page}");
     }
 
     #[test]
     fn a_page_without_its_marks_is_not_touched() {
-        assert_eq!(
-            merge(
-                "# Tested\n",
-                &[row("SQLite", "2026-01-01", "suite: 1 passed")]
-            ),
-            None
-        );
+        assert_eq!(merge("# Tested\n", &[row("SQLite", "2026-01-01", "suite: 1 passed")]), None);
     }
 
     #[test]

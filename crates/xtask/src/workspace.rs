@@ -35,9 +35,7 @@ pub(crate) struct Dependency {
 impl Workspace {
     /// Asks cargo for the workspace around the current folder.
     pub(crate) fn load() -> Result<Self> {
-        let text = Run::cargo()
-            .args(["metadata", "--no-deps", "--format-version=1"])
-            .text()?;
+        let text = Run::cargo().args(["metadata", "--no-deps", "--format-version=1"]).text()?;
         let value: Value = serde_json::from_str(&text).context("cargo metadata")?;
         Self::parse(&value)
             .ok_or_else(|| Failure::new("cargo metadata has another shape than expected"))
@@ -47,15 +45,9 @@ impl Workspace {
         let root = PathBuf::from(value.get("workspace_root")?.as_str()?);
         let target = PathBuf::from(value.get("target_directory")?.as_str()?);
         let packages = value.get("packages")?.as_array()?;
-        let members = packages
-            .iter()
-            .map(|package| Member::parse(package, &root))
-            .collect::<Option<_>>()?;
-        Some(Self {
-            root,
-            target,
-            members,
-        })
+        let members =
+            packages.iter().map(|package| Member::parse(package, &root)).collect::<Option<_>>()?;
+        Some(Self { root, target, members })
     }
 
     /// Returns the folder of the workspace manifest.
@@ -84,19 +76,11 @@ impl Workspace {
     ///
     /// Fails if this is no git checkout.
     pub(crate) fn files(&self) -> Result<Vec<PathBuf>> {
-        let git = Run::new("git").args([
-            "ls-files",
-            "--cached",
-            "--others",
-            "--exclude-standard",
-            "-z",
-        ]);
+        let git =
+            Run::new("git").args(["ls-files", "--cached", "--others", "--exclude-standard", "-z"]);
         let text = git.within(&self.root).text()?;
-        let mut files: Vec<_> = text
-            .split('\0')
-            .filter(|name| !name.is_empty())
-            .map(PathBuf::from)
-            .collect();
+        let mut files: Vec<_> =
+            text.split('\0').filter(|name| !name.is_empty()).map(PathBuf::from).collect();
         // A file deleted but not yet committed is still listed.
         files.retain(|file| self.root.join(file).is_file());
         files.sort();
@@ -106,16 +90,11 @@ impl Workspace {
 
     /// Returns the source folder of a locked dependency.
     pub(crate) fn source_of(&self, package: &str) -> Option<PathBuf> {
-        let text = self
-            .cargo()
-            .args(["metadata", "--locked", "--format-version=1"])
-            .text()
-            .ok()?;
+        let text = self.cargo().args(["metadata", "--locked", "--format-version=1"]).text().ok()?;
         let value: Value = serde_json::from_str(&text).ok()?;
         let packages = value.get("packages")?.as_array()?;
-        let found = packages
-            .iter()
-            .find(|each| each.get("name").is_some_and(|name| name == package))?;
+        let found =
+            packages.iter().find(|each| each.get("name").is_some_and(|name| name == package))?;
         let manifest = Path::new(found.get("manifest_path")?.as_str()?);
         Some(manifest.parent()?.to_owned())
     }
@@ -132,12 +111,7 @@ impl Member {
             publishable: package
                 .get("publish")
                 .is_none_or(|publish| publish.as_array().is_none_or(|to| !to.is_empty())),
-            features: package
-                .get("features")?
-                .as_object()?
-                .keys()
-                .cloned()
-                .collect(),
+            features: package.get("features")?.as_object()?.keys().cloned().collect(),
             dependencies: dependencies.iter().filter_map(Dependency::parse).collect(),
         })
     }
@@ -172,9 +146,7 @@ mod tests {
             ],
         });
         let workspace = Workspace::parse(&value).unwrap();
-        let [first, tool] = workspace.members() else {
-            panic!("{workspace:?}")
-        };
+        let [first, tool] = workspace.members() else { panic!("{workspace:?}") };
         assert_eq!(first.folder, Path::new("crates/a"));
         assert!(first.publishable && !tool.publishable);
         assert_eq!(first.features, ["mysql"]);

@@ -107,10 +107,10 @@ impl Accounts {
     /// Fails with `NotFound` if there is none, and with the errors of the
     /// database.
     pub(crate) async fn get(&self, id: Uuid) -> Result<Account> {
-        let found = self.db.global().query_one(
-            "SELECT id, email, name, created_at FROM account WHERE id = ?",
-            (id,),
-        );
+        let found = self
+            .db
+            .global()
+            .query_one("SELECT id, email, name, created_at FROM account WHERE id = ?", (id,));
         Ok(found.await?)
     }
 }

@@ -216,7 +216,8 @@ mod tests {
         let (ann, bob) = (Uuid::from_u128(1), Uuid::from_u128(2));
         let name = |text| DocumentName::parse(text).unwrap();
         assert_eq!(name("a").document_id(ann), name("a").document_id(ann));
-        let others = [name("a").document_id(bob), name("A").document_id(ann), name("a ").document_id(ann)];
+        let others =
+            [name("a").document_id(bob), name("A").document_id(ann), name("a ").document_id(ann)];
         assert!(others.iter().all(|id| *id != name("a").document_id(ann)));
         assert_eq!(name("a").document_id(ann).get_version_num(), 8);
     }

@@ -16,13 +16,25 @@ pub(crate) enum Failure {
     Usage(String),
     /// The data folder cannot be made.
     #[error("data folder {}", .path.display())]
-    DataFolder { path: PathBuf, #[source] cause: io::Error },
+    DataFolder {
+        path: PathBuf,
+        #[source]
+        cause: io::Error,
+    },
     /// The address is taken or not ours.
     #[error("listen on {address}")]
-    Listen { address: SocketAddr, #[source] cause: io::Error },
+    Listen {
+        address: SocketAddr,
+        #[source]
+        cause: io::Error,
+    },
     /// The operating system refuses something that every process gets.
     #[error("{what}")]
-    System { what: &'static str, #[source] cause: BoxError },
+    System {
+        what: &'static str,
+        #[source]
+        cause: BoxError,
+    },
     /// Configuration, start, run or stop failed.
     #[error(transparent)]
     Container(#[from] trine::Error),

@@ -206,7 +206,8 @@ mod tests {
         let hash = passwords.turn().await.unwrap().hash(Secret::new("correct horse")).await;
         let hash = hash.unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
-        for (password, expected) in [("correct horse", true), ("correct horsf", false), ("", false)] {
+        for (password, expected) in [("correct horse", true), ("correct horsf", false), ("", false)]
+        {
             let turn = passwords.turn().await.unwrap();
             let matches = turn.matches(Secret::new(password), Some(hash.clone())).await.unwrap();
             assert_eq!(matches, expected, "{password}");

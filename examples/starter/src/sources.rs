@@ -98,10 +98,7 @@ fn embedded(data: &Path) -> Result<String, Failure> {
         // JSON escapes texts the way TOML does.
         let path = Value::from(path);
         // Writing to a string does not fail.
-        let _ = write!(
-            toml,
-            "[database.{name}]\nkind = \"sqlite\"\npath = {path}\nreaders = 2\n"
-        );
+        let _ = write!(toml, "[database.{name}]\nkind = \"sqlite\"\npath = {path}\nreaders = 2\n");
         Ok::<(), Failure>(())
     };
     add("global", "global.db")?;

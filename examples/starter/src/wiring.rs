@@ -96,14 +96,7 @@ impl Plan {
         let limit = LoginLimit::new(&config.login);
         let lifetime = config.session_lifetime.get();
         let sessions = Sessions::new(accounts.clone(), passwords, limit, store, lifetime);
-        let api = Api::new(
-            accounts.clone(),
-            sessions,
-            documents.clone(),
-            db,
-            &config,
-            tasks,
-        );
+        let api = Api::new(accounts.clone(), sessions, documents.clone(), db, &config, tasks);
         Ok(App { container, accounts, documents, api })
     }
 }

@@ -103,13 +103,10 @@ impl Container {
             () = sleep(delay) => None,
         };
         stop.cancel();
+        let bound = config.drain_timeout.get().saturating_add(GRACE);
         let ended = match early {
             Some(ended) => Some(ended),
-            None => {
-                Deadline::after(config.drain_timeout.get().saturating_add(GRACE))
-                    .limit(server)
-                    .await
-            }
+            None => Deadline::after(bound).limit(server).await,
         };
         let failure = match ended {
             Some(Ok(())) => None,

@@ -15,6 +15,7 @@ pub(crate) struct PoolConfig {
     #[serde(default)]
     pub(crate) limits: Limits,
     #[serde(default)]
+    #[allow(dead_code)]
     pub(crate) secret: Option<Secret>,
     #[serde(default)]
     pub(crate) servers: std::collections::BTreeMap<String, ServerConfig>,

@@ -3,6 +3,7 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::print_stdout,
     missing_docs
 )]
 
@@ -14,6 +15,7 @@ mod health;
 mod instances;
 mod layers;
 mod problems;
+mod rolling;
 mod run;
 mod secrets;
 mod start;

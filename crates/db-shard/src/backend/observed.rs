@@ -115,8 +115,11 @@ impl Recorder {
         let Some(series) = self.0.steps.get(step as usize) else { return };
         let Some(operation) = STEPS.get(step as usize) else { return };
         let shared = &self.0;
-        let labels =
-            [("database", &*shared.name), ("backend", shared.engine.as_str()), ("operation", operation)];
+        let labels = [
+            ("database", &*shared.name),
+            ("backend", shared.engine.as_str()),
+            ("operation", operation),
+        ];
         let series = series.get_or_init(|| Series {
             duration: shared.metrics.histogram(
                 "operation_duration_seconds",
@@ -202,7 +205,11 @@ impl<B: DbBackend> DbBackend for Observed<B> {
         self.recorder.record_text(Step::Call, text, self.inner.call(call, statement)).await
     }
 
-    async fn begin(&self, call: Call, options: BeginOptions) -> Result<Box<dyn BackendTransaction>> {
+    async fn begin(
+        &self,
+        call: Call,
+        options: BeginOptions,
+    ) -> Result<Box<dyn BackendTransaction>> {
         let inner = self.recorder.record(Step::Begin, self.inner.begin(call, options)).await?;
         Ok(Box::new(ObservedTransaction { inner, recorder: self.recorder.clone() }))
     }

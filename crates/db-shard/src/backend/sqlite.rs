@@ -290,8 +290,8 @@ impl DbBackend for SqliteBackend {
 
     async fn close(&self, deadline: Deadline) {
         self.shared.closing.cancel();
-        // A tenth is left for rolling back, the checkpoint and closing.
-        let cut = Deadline::after(deadline.remaining().mul_f64(0.9));
+        // A quarter is left for rolling back, the checkpoint and closing.
+        let cut = Deadline::after(deadline.remaining() / 4 * 3);
         let cutting = async {
             sleep_until(cut.instant()).await;
             self.shared.cut.cancel();

@@ -165,7 +165,8 @@ pub async fn dropped_queries_cost_no_connection(fixture: Fixture) {
         let _cut = tokio::time::timeout(Duration::from_micros(round * 50), quick).await;
     }
     let max = db.stats().max;
-    let answers = join_all((0..max).map(|_| db.query_one::<String>("SELECT name FROM item", ()))).await;
+    let answers =
+        join_all((0..max).map(|_| db.query_one::<String>("SELECT name FROM item", ()))).await;
     for answer in answers {
         assert_eq!(answer.unwrap(), "a");
     }

@@ -215,8 +215,10 @@ pub async fn the_common_subset_runs(fixture: Fixture) {
     assert_eq!(number("SELECT LENGTH(name) FROM item ORDER BY name DESC LIMIT 1").await, 3);
     assert_eq!(number("SELECT ABS(-3) + 7 % 4").await, 6);
     assert_eq!(
-        number("SELECT COUNT(*) FROM item a JOIN item b ON a.id < b.id LEFT JOIN item c ON c.id = 0")
-            .await,
+        number(
+            "SELECT COUNT(*) FROM item a JOIN item b ON a.id < b.id LEFT JOIN item c ON c.id = 0"
+        )
+        .await,
         3
     );
     assert_eq!(
@@ -224,12 +226,15 @@ pub async fn the_common_subset_runs(fixture: Fixture) {
         4
     );
     assert_eq!(
-        number("SELECT COUNT(*) FROM item WHERE EXISTS (SELECT 1 FROM item b WHERE b.id > item.id)")
-            .await,
+        number(
+            "SELECT COUNT(*) FROM item WHERE EXISTS (SELECT 1 FROM item b WHERE b.id > item.id)"
+        )
+        .await,
         2
     );
     assert_eq!(
-        number("SELECT MAX(r) FROM (SELECT ROW_NUMBER() OVER (ORDER BY id) AS r FROM item) t").await,
+        number("SELECT MAX(r) FROM (SELECT ROW_NUMBER() OVER (ORDER BY id) AS r FROM item) t")
+            .await,
         3
     );
     let done = db.execute("UPDATE item SET name = name || ? WHERE id > ?", ("!", 1)).await.unwrap();

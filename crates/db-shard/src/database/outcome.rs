@@ -10,8 +10,7 @@ use crate::{Database, Outcome, Result, Sql, Ticket, Timestamp, Value};
 const COMMITTED: i64 = 1;
 const TOMBSTONE: i64 = 0;
 
-const INSERT: Sql =
-    Sql::portable("INSERT INTO trine_ticket (id, state, made_at) VALUES (?, ?, ?)");
+const INSERT: Sql = Sql::portable("INSERT INTO trine_ticket (id, state, made_at) VALUES (?, ?, ?)");
 
 /// Answers at once where the transaction still holds its row.
 const LOOK: Sql = Sql::per_engine()

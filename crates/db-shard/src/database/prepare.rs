@@ -41,7 +41,9 @@ pub(crate) fn prepare(
 
 fn refusal(shape: &Shape, takes: Takes) -> Option<Cow<'static, str>> {
     if shape.is_many {
-        return Some("several statements in one text: send each alone, or use `execute_all`".into());
+        return Some(
+            "several statements in one text: send each alone, or use `execute_all`".into(),
+        );
     }
     if shape.is_numbered {
         return Some("numbered parameters are not portable: write `?`".into());
@@ -72,7 +74,9 @@ mod tests {
 
     #[test]
     fn what_would_touch_other_callers_is_refused() {
-        for text in ["COMMIT", "BEGIN", "SET autocommit = 1", "DELETE FROM t; COMMIT", "", "SELECT ?1"] {
+        for text in
+            ["COMMIT", "BEGIN", "SET autocommit = 1", "DELETE FROM t; COMMIT", "", "SELECT ?1"]
+        {
             for takes in [Takes::Reads, Takes::Writes, Takes::WritesOfRows] {
                 let error = check(takes, Sql::dynamic(text)).unwrap_err();
                 assert_eq!(error.kind(), trine_core::ErrorKind::Invalid, "{text}");

@@ -114,9 +114,8 @@ impl<'a> RowDeserializer<'a> {
 
     fn cells(&self) -> impl Iterator<Item = (&'a str, Cell<'a>)> {
         let row = self.0;
-        let cell = |(column, value): (&'a str, &'a Value)| {
-            (column, Cell { value, column: Some(column) })
-        };
+        let cell =
+            |(column, value): (&'a str, &'a Value)| (column, Cell { value, column: Some(column) });
         row.columns.0.iter().map(AsRef::as_ref).zip(&row.values).map(cell)
     }
 }
@@ -255,9 +254,12 @@ impl<'de> Cell<'de> {
             Value::Bytes(bytes) => visitor.visit_borrowed_bytes(bytes),
             Value::Time(time) => visitor.visit_i64(time.as_micros()),
             Value::Uuid(uuid) => visitor.visit_borrowed_bytes(uuid.as_bytes()),
-            Value::Json(json) => {
-                json.as_ref().clone().into_deserializer().deserialize_any(visitor).map_err(|error| json_error(&error))
-            }
+            Value::Json(json) => json
+                .as_ref()
+                .clone()
+                .into_deserializer()
+                .deserialize_any(visitor)
+                .map_err(|error| json_error(&error)),
         }
     }
 
@@ -270,7 +272,9 @@ impl<'de> Cell<'de> {
         let json = match self.value {
             Value::Json(json) => json.as_ref().clone(),
             Value::Text(text) => serde_json::from_str(text).map_err(|error| json_error(&error))?,
-            Value::Bytes(bytes) => serde_json::from_slice(bytes).map_err(|error| json_error(&error))?,
+            Value::Bytes(bytes) => {
+                serde_json::from_slice(bytes).map_err(|error| json_error(&error))?
+            }
             other => return Err(CellError::mismatch("json", other.kind())),
         };
         read(json).map_err(|error| json_error(&error))

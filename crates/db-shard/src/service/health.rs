@@ -36,7 +36,8 @@ impl DbService {
         let map = self.shared.map.load_full();
         let shards = map.shards.values().map(|shard| &shard.database);
         let databases = std::iter::once(self.global()).chain(shards);
-        let checks = databases.map(|database| async move { (database, self.check(database).await) });
+        let checks =
+            databases.map(|database| async move { (database, self.check(database).await) });
         let mut health = Health::up();
         for (database, part) in join_all(checks).await {
             let name = database.name().to_string();

@@ -61,7 +61,10 @@ impl Background {
             shards.retain(|shard| !shard.shared().status.is_proved());
             let service = &service;
             stream::iter(shards)
-                .for_each_concurrent(SIDE_BY_SIDE, |shard| async move { prove(service, &shard).await })
+                .for_each_concurrent(
+                    SIDE_BY_SIDE,
+                    |shard| async move { prove(service, &shard).await },
+                )
                 .await;
         }
     }

@@ -14,7 +14,9 @@ pub(crate) enum Misfit {
     Ragged { row: usize, expected: usize, found: usize },
     #[error("parameter {parameter} has no rows: `VALUES ?` needs at least one")]
     NoRows { parameter: usize },
-    #[error("{found} values in one statement, at most {MAX_PARAMETERS} are possible: send it in parts")]
+    #[error(
+        "{found} values in one statement, at most {MAX_PARAMETERS} are possible: send it in parts"
+    )]
     TooMany { found: usize },
 }
 

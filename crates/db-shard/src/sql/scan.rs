@@ -32,12 +32,8 @@ pub(crate) struct Shape {
 
 impl Shape {
     pub(crate) fn of(text: &str, engine: Engine) -> Self {
-        let mut shape = Self {
-            verb: Verb::Empty,
-            parameters: 0,
-            is_many: false,
-            is_numbered: false,
-        };
+        let mut shape =
+            Self { verb: Verb::Empty, parameters: 0, is_many: false, is_numbered: false };
         let mut ended = false;
         let mut body = Body::NotCreate;
         let mut tokens = Tokens::new(text, engine);
@@ -83,7 +79,8 @@ impl Body {
     }
 
     fn after<'a>(self, token: Token<'a>, next: impl FnOnce() -> Option<&'a str>) -> Self {
-        let is = |word: &str, names: &[&str]| names.iter().any(|name| word.eq_ignore_ascii_case(name));
+        let is =
+            |word: &str, names: &[&str]| names.iter().any(|name| word.eq_ignore_ascii_case(name));
         match (self, token) {
             (Self::NotCreate, Token::Word(word)) if is(word, &["CREATE"]) => Self::Unknown,
             (Self::NotCreate, Token::Semicolon) => Self::NotCreate,
@@ -91,7 +88,10 @@ impl Body {
             (Self::Unknown, Token::Word(word)) => {
                 if is(word, &["TRIGGER", "PROCEDURE", "FUNCTION", "EVENT", "PACKAGE"]) {
                     Self::Yes { depth: 0, is_named: false }
-                } else if is(word, &["TABLE", "INDEX", "VIEW", "DATABASE", "SCHEMA", "USER", "SEQUENCE"]) {
+                } else if is(
+                    word,
+                    &["TABLE", "INDEX", "VIEW", "DATABASE", "SCHEMA", "USER", "SEQUENCE"],
+                ) {
                     Self::No
                 } else {
                     Self::Unknown
@@ -122,16 +122,39 @@ impl Body {
 
 fn verb<'a>(word: &str, second: impl FnOnce() -> Option<&'a str>) -> Verb {
     let is = |names: &[&str]| names.iter().any(|name| word.eq_ignore_ascii_case(name));
-    if is(&["SELECT", "WITH", "VALUES", "SHOW", "EXPLAIN", "DESCRIBE", "DESC", "TABLE", "ANALYZE"]) {
+    if is(&["SELECT", "WITH", "VALUES", "SHOW", "EXPLAIN", "DESCRIBE", "DESC", "TABLE", "ANALYZE"])
+    {
         return Verb::Read;
     }
     if is(&["CALL"]) {
         return Verb::Call;
     }
     if is(&[
-        "BEGIN", "START", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "END", "ABORT", "XA", "SET",
-        "USE", "LOCK", "UNLOCK", "ATTACH", "DETACH", "PRAGMA", "KILL", "PREPARE", "EXECUTE",
-        "DEALLOCATE", "HANDLER", "SHUTDOWN", "RESET", "FLUSH", "LOAD",
+        "BEGIN",
+        "START",
+        "COMMIT",
+        "ROLLBACK",
+        "SAVEPOINT",
+        "RELEASE",
+        "END",
+        "ABORT",
+        "XA",
+        "SET",
+        "USE",
+        "LOCK",
+        "UNLOCK",
+        "ATTACH",
+        "DETACH",
+        "PRAGMA",
+        "KILL",
+        "PREPARE",
+        "EXECUTE",
+        "DEALLOCATE",
+        "HANDLER",
+        "SHUTDOWN",
+        "RESET",
+        "FLUSH",
+        "LOAD",
     ]) {
         return Verb::Control;
     }
@@ -141,8 +164,19 @@ fn verb<'a>(word: &str, second: impl FnOnce() -> Option<&'a str>) -> Verb {
         return if is_temporary { Verb::Write } else { Verb::Schema };
     }
     if is(&[
-        "ALTER", "TRUNCATE", "RENAME", "GRANT", "REVOKE", "REINDEX", "VACUUM", "OPTIMIZE", "REPAIR",
-        "INSTALL", "UNINSTALL", "CHECK", "CACHE",
+        "ALTER",
+        "TRUNCATE",
+        "RENAME",
+        "GRANT",
+        "REVOKE",
+        "REINDEX",
+        "VACUUM",
+        "OPTIMIZE",
+        "REPAIR",
+        "INSTALL",
+        "UNINSTALL",
+        "CHECK",
+        "CACHE",
     ]) {
         return Verb::Schema;
     }
@@ -152,7 +186,9 @@ fn verb<'a>(word: &str, second: impl FnOnce() -> Option<&'a str>) -> Verb {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Token<'a> {
     Word(&'a str),
-    Parameter { is_numbered: bool },
+    Parameter {
+        is_numbered: bool,
+    },
     Semicolon,
     /// Anything else that is no white space and no comment.
     Other,
@@ -189,7 +225,8 @@ impl<'a> Tokens<'a> {
 
     fn skip_past(&mut self, from: usize, end: &str) {
         let rest = self.text.get(self.at + from..).unwrap_or_default();
-        self.at = rest.find(end).map_or(self.text.len(), |found| self.at + from + found + end.len());
+        self.at =
+            rest.find(end).map_or(self.text.len(), |found| self.at + from + found + end.len());
     }
 
     /// Skips a quoted text. A doubled quote stands for itself; a backslash
@@ -333,7 +370,9 @@ mod tests {
                       CASE c WHEN 1 THEN COMMIT; END CASE; END";
         assert!(!shape(nested).is_many);
         assert!(shape(&format!("{nested}; COMMIT")).is_many);
-        assert!(shape("CREATE TRIGGER g AFTER INSERT ON t BEGIN DELETE FROM t; END; COMMIT").is_many);
+        assert!(
+            shape("CREATE TRIGGER g AFTER INSERT ON t BEGIN DELETE FROM t; END; COMMIT").is_many
+        );
         assert!(shape("CREATE PROCEDURE p() SELECT 1; COMMIT").is_many);
         assert!(shape("CREATE TABLE t (a INT); DROP TABLE t").is_many);
         assert!(shape("CREATE VIEW trigger_view AS SELECT 1; COMMIT").is_many);

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
-use crate::backend::{Access, BeginOptions};
 use crate::Isolation;
+use crate::backend::{Access, BeginOptions};
 
 /// How a transaction runs.
 #[derive(Clone, Debug)]

@@ -112,11 +112,7 @@ impl Database {
 
     /// Runs the body once. The second part of a failure tells whether the
     /// database ended the transaction to break a deadlock.
-    async fn attempt<T, E, F, Fut>(
-        &self,
-        options: &TxOptions,
-        body: &mut F,
-    ) -> Result<T, (E, bool)>
+    async fn attempt<T, E, F, Fut>(&self, options: &TxOptions, body: &mut F) -> Result<T, (E, bool)>
     where
         E: From<Error>,
         F: FnMut(Tx) -> Fut,

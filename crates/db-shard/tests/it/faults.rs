@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use sqlx::{Connection, MySqlConnection};
 use tokio::time::{Instant, sleep, timeout};
 use trine_core::{Deadline, ErrorKind, HealthStatus, Secret};
 use trine_db_shard::{
@@ -161,10 +162,15 @@ mod mariadb {
         let ticket = tx.ticket().await.unwrap();
         tx.execute("INSERT INTO item VALUES (1)", ()).await.unwrap();
         // The commit gets through, its reply does not.
-        behind.proxy.set_replies(Flow::CutAfter(0));
+        behind.proxy.set_replies(Flow::Hang);
         let committing = tx.commit();
         let healing = async {
-            sleep(Duration::from_millis(300)).await;
+            let mut witness = MySqlConnection::connect(&behind.far.url()).await.unwrap();
+            let count = "SELECT COUNT(*) FROM item";
+            while sqlx::query_scalar::<_, i64>(count).fetch_one(&mut witness).await.unwrap() == 0 {
+                sleep(Duration::from_millis(5)).await;
+            }
+            behind.proxy.kill_all();
             behind.proxy.set(Flow::Pass);
         };
         let (committed, ()) = tokio::join!(committing, healing);

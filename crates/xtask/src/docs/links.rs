@@ -20,9 +20,7 @@ impl Page {
         let mut fence = None;
         for (index, line) in text.lines().enumerate() {
             let start = line.trim_start();
-            let mark = ["```", "~~~"]
-                .into_iter()
-                .find(|mark| start.starts_with(mark));
+            let mark = ["```", "~~~"].into_iter().find(|mark| start.starts_with(mark));
             match (fence, mark) {
                 (None, Some(mark)) => fence = Some(mark),
                 (Some(open), Some(mark)) if open == mark => fence = None,
@@ -36,32 +34,19 @@ impl Page {
     fn line(&mut self, line: usize, text: &str) {
         if let Some(heading) = text.strip_prefix('#') {
             let anchor = anchor(heading.trim_start_matches('#'));
-            let same = self
-                .headings
-                .iter()
-                .filter(|known| **known == anchor)
-                .count();
-            self.headings.push(if same == 0 {
-                anchor
-            } else {
-                format!("{anchor}-{same}")
-            });
+            let same = self.headings.iter().filter(|known| **known == anchor).count();
+            self.headings.push(if same == 0 { anchor } else { format!("{anchor}-{same}") });
         }
         let text = without_code(text);
         let inline = text
             .match_indices("](")
             .filter_map(|(at, mark)| text.get(at + mark.len()..)?.split(')').next());
-        let defined = text
-            .strip_prefix('[')
-            .and_then(|rest| Some(rest.split_once("]:")?.1));
+        let defined = text.strip_prefix('[').and_then(|rest| Some(rest.split_once("]:")?.1));
         for target in inline.chain(defined) {
             let target = target.split_whitespace().next().unwrap_or_default();
             let outside = target.contains("://") || target.starts_with("mailto:");
             if !target.is_empty() && !outside {
-                self.links.push(Link {
-                    line,
-                    target: target.to_owned(),
-                });
+                self.links.push(Link { line, target: target.to_owned() });
             }
         }
     }
@@ -73,14 +58,7 @@ fn anchor(heading: &str) -> String {
         .trim()
         .chars()
         .filter(|each| each.is_alphanumeric() || matches!(each, ' ' | '-' | '_'));
-    kept.map(|each| {
-        if each == ' ' {
-            '-'
-        } else {
-            each.to_ascii_lowercase()
-        }
-    })
-    .collect()
+    kept.map(|each| if each == ' ' { '-' } else { each.to_ascii_lowercase() }).collect()
 }
 
 /// Blanks what stands between backticks.
@@ -93,11 +71,7 @@ mod tests {
     use super::*;
 
     fn targets(text: &str) -> Vec<String> {
-        Page::parse(text)
-            .links
-            .into_iter()
-            .map(|link| link.target)
-            .collect()
+        Page::parse(text).links.into_iter().map(|link| link.target).collect()
     }
 
     #[test]
@@ -110,14 +84,6 @@ mod tests {
     fn headings_become_the_anchors_that_the_host_makes() {
         let page =
             Page::parse("# Two commands\n## What is `new`?\n## What is new\n# 1. The house\n");
-        assert_eq!(
-            page.headings,
-            [
-                "two-commands",
-                "what-is-new",
-                "what-is-new-1",
-                "1-the-house"
-            ]
-        );
+        assert_eq!(page.headings, ["two-commands", "what-is-new", "what-is-new-1", "1-the-house"]);
     }
 }

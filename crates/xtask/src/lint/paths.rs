@@ -1,20 +1,14 @@
 /// The places that differ between machines; written so that this file does not
 /// hold them itself.
-const PLACES: [&str; 4] = [
-    concat!("/", "work/"),
-    concat!("/", "root/"),
-    concat!("/", "tmp/"),
-    concat!("/", "home/"),
-];
+const PLACES: [&str; 4] =
+    [concat!("/", "work/"), concat!("/", "root/"), concat!("/", "tmp/"), concat!("/", "home/")];
 
 /// Returns each line number with the absolute path of one machine in it. A part
 /// of a longer path or of an address is none: `target/tmp` and
 /// `https://example.org/work` stay.
 pub(super) fn local(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.lines().enumerate().flat_map(|(index, line)| {
-        let places = PLACES
-            .iter()
-            .flat_map(move |place| line.match_indices(place));
+        let places = PLACES.iter().flat_map(move |place| line.match_indices(place));
         places
             .filter(move |(start, _)| begins(line, *start))
             .map(move |(start, _)| (index + 1, word(line, start)))
@@ -29,9 +23,7 @@ fn begins(line: &str, start: usize) -> bool {
 
 fn word(line: &str, start: usize) -> &str {
     let rest = line.get(start..).unwrap_or_default();
-    rest.split([' ', '"', '\'', '`', ')', ',', '<', '>'])
-        .next()
-        .unwrap_or(rest)
+    rest.split([' ', '"', '\'', '`', ')', ',', '<', '>']).next().unwrap_or(rest)
 }
 
 #[cfg(test)]

@@ -18,22 +18,16 @@ pub(super) struct Image {
 }
 
 /// The MariaDB that Debian 12 has too.
-pub(super) const MARIADB: Image = Image {
-    image: "mariadb:10.11",
-    empty_password: "MARIADB_ALLOW_EMPTY_ROOT_PASSWORD=1",
-};
+pub(super) const MARIADB: Image =
+    Image { image: "mariadb:10.11", empty_password: "MARIADB_ALLOW_EMPTY_ROOT_PASSWORD=1" };
 
 /// The long-term release of MySQL.
-pub(super) const MYSQL: Image = Image {
-    image: "mysql:8.4",
-    empty_password: "MYSQL_ALLOW_EMPTY_PASSWORD=1",
-};
+pub(super) const MYSQL: Image =
+    Image { image: "mysql:8.4", empty_password: "MYSQL_ALLOW_EMPTY_PASSWORD=1" };
 
 /// Reports whether a Docker engine, and not only the client, is here.
 pub(super) fn engine_answers() -> bool {
-    Run::new("docker")
-        .args(["version", "--format", "{{.Server.Version}}"])
-        .succeeds()
+    Run::new("docker").args(["version", "--format", "{{.Server.Version}}"]).succeeds()
 }
 
 /// Starts a container on a free loopback port.
@@ -54,12 +48,7 @@ pub(super) fn start(image: &Image) -> Result<Server> {
         "--env",
         image.empty_password,
     ]);
-    let id = run
-        .args([image.image])
-        .args(options)
-        .text()?
-        .trim()
-        .to_owned();
+    let id = run.args([image.image]).args(options).text()?.trim().to_owned();
     let keeper = Keeper::contain(&id)?;
     let address = published(&Run::new("docker").args(["port", &id, "3306/tcp"]).text()?)
         .ok_or_else(|| Failure::new(format!("docker published no port of {}", image.image)))?;
@@ -89,10 +78,7 @@ pub(super) fn start(image: &Image) -> Result<Server> {
 /// Reads the first line of `docker port`, such as `127.0.0.1:49153`.
 fn published(text: &str) -> Option<Address> {
     let (host, port) = text.lines().next()?.trim().rsplit_once(':')?;
-    Some(Address {
-        host: host.to_owned(),
-        port: port.parse().ok()?,
-    })
+    Some(Address { host: host.to_owned(), port: port.parse().ok()? })
 }
 
 #[cfg(test)]
@@ -101,10 +87,7 @@ mod tests {
 
     #[test]
     fn the_published_port_is_read() {
-        assert_eq!(
-            published("127.0.0.1:49153\n").unwrap().to_string(),
-            "127.0.0.1:49153"
-        );
+        assert_eq!(published("127.0.0.1:49153\n").unwrap().to_string(), "127.0.0.1:49153");
         assert_eq!(published(""), None);
     }
 }

@@ -52,20 +52,13 @@ fn read(mut stream: impl Read) -> io::Result<(Engine, String)> {
                 format!("the server refuses: {reason}"),
             ))
         }
-        _ => Err(io::Error::new(
-            ErrorKind::InvalidData,
-            "the answer is not the MySQL protocol",
-        )),
+        _ => Err(io::Error::new(ErrorKind::InvalidData, "the answer is not the MySQL protocol")),
     }
 }
 
 /// Splits `5.5.5-10.11.19-MariaDB-…` or `8.4.3` into engine and number.
 fn name(text: &str) -> (Engine, String) {
-    let engine = if text.contains("MariaDB") {
-        Engine::MariaDb
-    } else {
-        Engine::MySql
-    };
+    let engine = if text.contains("MariaDB") { Engine::MariaDb } else { Engine::MySql };
     // MariaDB below 11 puts this in front for old replicas.
     let text = text.strip_prefix("5.5.5-").unwrap_or(text);
     let number = text.split('-').next().unwrap_or(text);
@@ -84,10 +77,7 @@ mod tests {
     #[test]
     fn engine_and_number_come_from_the_version_text() {
         let greeting = packet(b"\x0a5.5.5-10.11.19-MariaDB-0+deb12u1\0rest");
-        assert_eq!(
-            read(greeting.as_slice()).unwrap(),
-            (Engine::MariaDb, "10.11.19".to_owned())
-        );
+        assert_eq!(read(greeting.as_slice()).unwrap(), (Engine::MariaDb, "10.11.19".to_owned()));
         assert_eq!(
             read(packet(b"\x0a11.8.2-MariaDB\0").as_slice()).unwrap(),
             (Engine::MariaDb, "11.8.2".to_owned())
@@ -101,10 +91,7 @@ mod tests {
     #[test]
     fn a_refusal_and_a_stranger_are_errors() {
         let refusal = read(packet(b"\xff\x10\x04Too many connections").as_slice()).unwrap_err();
-        assert!(
-            refusal.to_string().contains("Too many connections"),
-            "{refusal}"
-        );
+        assert!(refusal.to_string().contains("Too many connections"), "{refusal}");
         assert!(read(&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..]).is_err());
         assert!(read(&b""[..]).is_err());
     }

@@ -67,10 +67,7 @@ impl Keeper {
     fn start(mut command: Command) -> Result<Self> {
         // A group of its own: an interrupt from the terminal ends the tests and
         // this tool, and the keeper then ends the server.
-        command
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
+        command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut shell = command.spawn().context("start a shell")?;
         let ended = Arc::new(AtomicBool::new(false));
         if let Some(mut output) = shell.stdout.take() {
@@ -83,11 +80,7 @@ impl Keeper {
             });
         }
         let lifeline = shell.stdin.take();
-        Ok(Self {
-            shell,
-            lifeline,
-            ended,
-        })
+        Ok(Self { shell, lifeline, ended })
     }
 
     /// Reports whether the server has ended by itself.
@@ -160,18 +153,12 @@ mod tests {
         let server = Run::new("sh").args(["-c", script]).args([&path]);
         let keeper = Keeper::serve(&folder, server).unwrap();
         wait_until("the child writes its id", || path.join("pid").exists());
-        let pid = fs::read_to_string(path.join("pid"))
-            .unwrap()
-            .trim()
-            .parse()
-            .unwrap();
+        let pid = fs::read_to_string(path.join("pid")).unwrap().trim().parse().unwrap();
         (keeper, path, pid)
     }
 
     fn is_alive(pid: u32) -> bool {
-        Run::new("kill")
-            .args(["-0".to_owned(), pid.to_string()])
-            .succeeds()
+        Run::new("kill").args(["-0".to_owned(), pid.to_string()]).succeeds()
     }
 
     #[test]
@@ -186,11 +173,7 @@ mod tests {
     #[test]
     fn a_server_that_ends_by_itself_is_noticed() {
         let (keeper, _path, pid) = sleeper();
-        assert!(
-            Run::new("kill")
-                .args(["-KILL".to_owned(), pid.to_string()])
-                .succeeds()
-        );
+        assert!(Run::new("kill").args(["-KILL".to_owned(), pid.to_string()]).succeeds());
         wait_until("the keeper reports the end", || keeper.has_ended());
     }
 }

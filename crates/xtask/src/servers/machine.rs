@@ -25,9 +25,7 @@ pub(super) fn program() -> Option<PathBuf> {
 fn find(name: &str, more: &[&str]) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain(more.iter().map(PathBuf::from));
-    folders
-        .map(|folder| folder.join(name))
-        .find(|file| file.is_file())
+    folders.map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
 /// Starts `program` on loopback, on a free port and an empty folder.
@@ -80,10 +78,7 @@ fn attempt(program: &Path, account: &Account, origin: &'static str) -> Result<At
         // The socket file is this server's own, and it appears after the port
         // is bound: a stranger on the same port cannot answer here.
         if let Ok((engine, version)) = greeting::over_socket(&socket) {
-            let address = Address {
-                host: "127.0.0.1".to_owned(),
-                port,
-            };
+            let address = Address { host: "127.0.0.1".to_owned(), port };
             greeting::over_tcp(&address)
                 .context(format_args!("mariadbd does not answer at {address}"))?;
             let url = format!("mysql://root@{address}");
@@ -101,15 +96,8 @@ fn attempt(program: &Path, account: &Account, origin: &'static str) -> Result<At
             if ended && log.contains("already in use") {
                 return Ok(Attempt::PortTaken(log));
             }
-            let what = if ended {
-                "ended at once"
-            } else {
-                "did not listen in time"
-            };
-            return Err(Failure::new(format!(
-                "{} {what}; its log:\n{log}",
-                program.display()
-            )));
+            let what = if ended { "ended at once" } else { "did not listen in time" };
+            return Err(Failure::new(format!("{} {what}; its log:\n{log}", program.display())));
         }
         thread::sleep(Duration::from_millis(10));
     }
@@ -132,42 +120,28 @@ fn install(program: &Path, data: &Path, account: &Account) -> Result<()> {
         sql.push('\n');
     }
     account.run(Path::new("mkdir")).args([data]).text()?;
-    let server = account
-        .run(program)
-        .args(["--no-defaults", "--bootstrap"])
-        .args([
-            format!("--datadir={}", data.display()),
-            format!("--tmpdir={}", data.display()),
-            "--log-warnings=0".to_owned(),
-            "--enforce-storage-engine=".to_owned(),
-        ]);
+    let server = account.run(program).args(["--no-defaults", "--bootstrap"]).args([
+        format!("--datadir={}", data.display()),
+        format!("--tmpdir={}", data.display()),
+        "--log-warnings=0".to_owned(),
+        "--enforce-storage-engine=".to_owned(),
+    ]);
     server.feed(&sql)
 }
 
 /// Asks the server for the folder that its SQL files are in.
 fn share(program: &Path, account: &Account) -> Result<PathBuf> {
-    let help = account
-        .run(program)
-        .args(["--no-defaults", "--verbose", "--help"])
-        .text()?;
-    let charsets = help
-        .lines()
-        .find_map(|line| line.strip_prefix("character-sets-dir "));
+    let help = account.run(program).args(["--no-defaults", "--verbose", "--help"]).text()?;
+    let charsets = help.lines().find_map(|line| line.strip_prefix("character-sets-dir "));
     let share = charsets.and_then(|folder| Path::new(folder.trim()).parent());
     share.map(Path::to_owned).ok_or_else(|| {
-        Failure::new(format!(
-            "{} does not say where its files are",
-            program.display()
-        ))
+        Failure::new(format!("{} does not say where its files are", program.display()))
     })
 }
 
 fn free_port() -> Result<u16> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).context("bind a loopback port")?;
-    Ok(listener
-        .local_addr()
-        .context("read a loopback port")?
-        .port())
+    Ok(listener.local_addr().context("read a loopback port")?.port())
 }
 
 /// Whom a server runs as: mariadbd refuses root.
@@ -181,15 +155,8 @@ impl Account {
         if number(&["-u"])? != 0 {
             return Ok(Self::Myself);
         }
-        let name = if Run::new("id").args(["mysql"]).succeeds() {
-            "mysql"
-        } else {
-            "nobody"
-        };
-        Ok(Self::Other {
-            user: number(&["-u", name])?,
-            group: number(&["-g", name])?,
-        })
+        let name = if Run::new("id").args(["mysql"]).succeeds() { "mysql" } else { "nobody" };
+        Ok(Self::Other { user: number(&["-u", name])?, group: number(&["-g", name])? })
     }
 
     /// Returns `program` under this account, killed by the kernel when the
@@ -226,12 +193,7 @@ impl Account {
             let folder = Folder::create(&parent)?;
             chown(folder.path(), Some(*user), Some(*group))
                 .context("give the server its folder")?;
-            if self
-                .run(Path::new("test"))
-                .args(["-x"])
-                .args([folder.path()])
-                .succeeds()
-            {
+            if self.run(Path::new("test")).args(["-x"]).args([folder.path()]).succeeds() {
                 return Ok(folder);
             }
             last = Some(parent);
@@ -246,10 +208,5 @@ impl Account {
 }
 
 fn number(args: &[&str]) -> Result<u32> {
-    Run::new("id")
-        .args(args)
-        .text()?
-        .trim()
-        .parse()
-        .context("id")
+    Run::new("id").args(args).text()?.trim().parse().context("id")
 }

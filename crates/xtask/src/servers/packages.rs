@@ -31,10 +31,7 @@ pub(super) fn install(refused: bool) -> Result<()> {
             "no MariaDB server, and installing it needs root; run: sudo {line}"
         )));
     };
-    if !Run::new("apt-cache")
-        .args(["show", "--no-all-versions", NAME])
-        .succeeds()
-    {
+    if !Run::new("apt-cache").args(["show", "--no-all-versions", NAME]).succeeds() {
         apt(prefix, &["apt-get", "update"]).status()?;
     }
     announce();
@@ -48,18 +45,11 @@ pub(super) fn install(refused: bool) -> Result<()> {
 
 /// Returns what makes a command root's: nothing, sudo, or no way at all.
 fn privilege() -> Option<&'static [&'static str]> {
-    if Run::new("id")
-        .args(["-u"])
-        .text()
-        .is_ok_and(|id| id.trim() == "0")
-    {
+    if Run::new("id").args(["-u"]).text().is_ok_and(|id| id.trim() == "0") {
         return Some(&[]);
     }
     let sudo: &[&str] = &["sudo", "-n"];
-    Run::new("sudo")
-        .args(["-n", "true"])
-        .succeeds()
-        .then_some(sudo)
+    Run::new("sudo").args(["-n", "true"]).succeeds().then_some(sudo)
 }
 
 fn apt(prefix: &[&str], line: &[&str]) -> Run {
@@ -73,9 +63,8 @@ fn announce() {
     println!(
         "installing the distribution's package {NAME} for the tests; it starts no system service"
     );
-    let plan = Run::new("apt-get")
-        .args(["install", "--simulate", "--no-install-recommends", NAME])
-        .text();
+    let plan =
+        Run::new("apt-get").args(["install", "--simulate", "--no-install-recommends", NAME]).text();
     let plan = plan.unwrap_or_default();
     let packages = planned(&plan);
     if !packages.is_empty() {
@@ -85,9 +74,7 @@ fn announce() {
 
 /// Returns the names in the `Inst` lines of a simulated installation.
 fn planned(plan: &str) -> Vec<&str> {
-    plan.lines()
-        .filter_map(|line| line.strip_prefix("Inst ")?.split_whitespace().next())
-        .collect()
+    plan.lines().filter_map(|line| line.strip_prefix("Inst ")?.split_whitespace().next()).collect()
 }
 
 #[cfg(test)]

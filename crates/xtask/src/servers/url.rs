@@ -16,13 +16,8 @@ impl Address {
             return None;
         }
         let authority = rest.split(['/', '?']).next()?;
-        let place = authority
-            .rsplit_once('@')
-            .map_or(authority, |(_, place)| place);
-        let (host, port) = match place
-            .strip_prefix('[')
-            .and_then(|rest| rest.split_once(']'))
-        {
+        let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);
+        let (host, port) = match place.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
             Some((host, "")) => (host, "3306"),
             Some((host, port)) => (host, port.strip_prefix(':')?),
             None => place.split_once(':').unwrap_or((place, "3306")),
@@ -30,10 +25,7 @@ impl Address {
         if host.is_empty() {
             return None;
         }
-        Some(Self {
-            host: host.to_owned(),
-            port: port.parse().ok()?,
-        })
+        Some(Self { host: host.to_owned(), port: port.parse().ok()? })
     }
 }
 
@@ -63,14 +55,9 @@ mod tests {
 
     #[test]
     fn what_is_no_server_url_is_refused() {
-        for url in [
-            "",
-            "127.0.0.1:3306",
-            "redis://h:1",
-            "mysql://",
-            "mysql://h:port",
-            "mysql://[::1]x",
-        ] {
+        for url in
+            ["", "127.0.0.1:3306", "redis://h:1", "mysql://", "mysql://h:port", "mysql://[::1]x"]
+        {
             assert_eq!(shown(url), None, "{url}");
         }
     }

@@ -41,11 +41,8 @@ impl Binaries {
         println!("$ {}", run.line());
         let line = run.line().to_owned();
         let mut command = run.into_command();
-        let output = command
-            .stdin(Stdio::null())
-            .stderr(Stdio::inherit())
-            .output()
-            .context(&line)?;
+        let output =
+            command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().context(&line)?;
         if !output.status.success() {
             let code = output.status.code().unwrap_or(1);
             return Err(Failure::new("the tests do not build").with_code(code));
@@ -54,14 +51,9 @@ impl Binaries {
     }
 
     fn parse(messages: &str) -> Self {
-        let binaries = messages
-            .lines()
-            .filter_map(|line| Binary::parse(&serde_json::from_str(line).ok()?));
-        Self(
-            binaries
-                .filter_map(|binary| Some((file_name(&binary.executable)?, binary)))
-                .collect(),
-        )
+        let binaries =
+            messages.lines().filter_map(|line| Binary::parse(&serde_json::from_str(line).ok()?));
+        Self(binaries.filter_map(|binary| Some((file_name(&binary.executable)?, binary))).collect())
     }
 
     /// Returns the binary that cargo announces by its path.
@@ -129,9 +121,7 @@ pub(crate) fn execute(
     let (reader, writer) = std::io::pipe().context("make a pipe")?;
     let mut command = run.into_command();
     command.stdin(Stdio::null());
-    command
-        .stdout(writer.try_clone().context("make a pipe")?)
-        .stderr(writer);
+    command.stdout(writer.try_clone().context("make a pipe")?).stderr(writer);
     let mut child = command.spawn().context(&line)?;
     // The command holds the writing end, and the pipe would never end.
     drop(command);
@@ -206,9 +196,6 @@ mod tests {
     #[test]
     fn a_package_named_like_its_folder_is_found_too() {
         let manifest = Path::new("/house/crates/xtask/Cargo.toml");
-        assert_eq!(
-            package("path+file:///house/crates/xtask#0.1.0", manifest).unwrap(),
-            "xtask"
-        );
+        assert_eq!(package("path+file:///house/crates/xtask#0.1.0", manifest).unwrap(), "xtask");
     }
 }

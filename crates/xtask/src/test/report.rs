@@ -42,9 +42,8 @@ impl Report {
             self.open(package, kind);
         } else if let Some(rest) = line.strip_prefix("test result: ") {
             self.count(rest);
-        } else if let Some((name, verdict)) = line
-            .strip_prefix("test ")
-            .and_then(|rest| rest.split_once(" ... "))
+        } else if let Some((name, verdict)) =
+            line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... "))
         {
             self.named = Some(name.to_owned());
             self.attribute(verdict);
@@ -81,10 +80,7 @@ impl Report {
         let counts = rest.split_once(". ").map_or(rest, |(_, counts)| counts);
         for part in counts.split(';') {
             let mut words = part.split_whitespace();
-            let number = words
-                .next()
-                .and_then(|word| word.parse::<u32>().ok())
-                .unwrap_or(0);
+            let number = words.next().and_then(|word| word.parse::<u32>().ok()).unwrap_or(0);
             match words.next() {
                 Some("passed") => section.passed += number,
                 Some("failed") => section.failed += number,
@@ -105,18 +101,12 @@ impl Report {
         let Some(name) = self.named.take() else {
             return;
         };
-        let Some(section) = self
-            .sections
-            .last()
-            .filter(|section| section.kind == "integration")
+        let Some(section) = self.sections.last().filter(|section| section.kind == "integration")
         else {
             return;
         };
         if let Some(family) = name.split("::").find_map(family) {
-            let counts = self
-                .engines
-                .entry((family, section.package.clone()))
-                .or_default();
+            let counts = self.engines.entry((family, section.package.clone())).or_default();
             counts.0 += ok;
             counts.1 += failed;
         }
@@ -125,20 +115,14 @@ impl Report {
     /// Returns how many tests of an engine family passed and failed.
     pub(crate) fn of_engine(&self, family: &str) -> (u32, u32) {
         let found = self.engines.iter().filter(|((name, _), _)| *name == family);
-        found.fold((0, 0), |(passed, failed), (_, more)| {
-            (passed + more.0, failed + more.1)
-        })
+        found.fold((0, 0), |(passed, failed), (_, more)| (passed + more.0, failed + more.1))
     }
 
     /// Returns the passed tests of an engine family by package.
     pub(crate) fn packages_of(&self, family: &str) -> Vec<(&str, u32)> {
-        let found = self
-            .engines
-            .iter()
-            .filter(|((name, _), (passed, _))| *name == family && *passed > 0);
-        found
-            .map(|((_, package), (passed, _))| (package.as_str(), *passed))
-            .collect()
+        let found =
+            self.engines.iter().filter(|((name, _), (passed, _))| *name == family && *passed > 0);
+        found.map(|((_, package), (passed, _))| (package.as_str(), *passed)).collect()
     }
 
     /// Returns how many tests passed.
@@ -157,15 +141,7 @@ impl Report {
             "\n{:<18}{:<13}{:>7}{:>8}{:>9}{:>9}\n",
             "package", "tests", "passed", "failed", "ignored", "minutes"
         );
-        for Section {
-            package,
-            kind,
-            passed,
-            failed,
-            ignored,
-            took,
-        } in &self.sections
-        {
+        for Section { package, kind, passed, failed, ignored, took } in &self.sections {
             if passed + failed + ignored > 0 {
                 let minutes = took.as_secs_f64() / 60.0;
                 let _ = writeln!(
@@ -244,10 +220,7 @@ test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fini
         let report = report();
         assert_eq!((report.passed(), report.ignored()), (5, 1));
         let table = report.table();
-        let line = table
-            .lines()
-            .find(|line| line.contains("integration"))
-            .unwrap();
+        let line = table.lines().find(|line| line.contains("integration")).unwrap();
         let words: Vec<_> = line.split_whitespace().collect();
         assert_eq!(words, ["trine-core", "integration", "3", "1", "1", "0.0"]);
         assert!(table.contains("doctests"), "{table}");

@@ -27,10 +27,9 @@ pub(super) async fn set_shard_status(
     ProblemJson(new): ProblemJson<NewStatus>,
 ) -> Result<Json<Changed>> {
     let id: u32 = id.parse().map_err(|_| Error::invalid("id", "a shard number"))?;
-    let status: ShardStatus = new
-        .status
-        .parse()
-        .map_err(|_| Error::invalid("status", ShardStatus::ALL.map(ShardStatus::as_str).join(", ")))?;
+    let status: ShardStatus = new.status.parse().map_err(|_| {
+        Error::invalid("status", ShardStatus::ALL.map(ShardStatus::as_str).join(", "))
+    })?;
     match api.db.set_shard_status(id, status).await {
         Ok(()) => Ok(Json(Changed { shard_id: ShardId::new(id), status })),
         Err(error) if error.kind() == ErrorKind::NotFound => Err(Error::NoShard { id }),

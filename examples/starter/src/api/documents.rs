@@ -1,6 +1,6 @@
 use axum::extract::{Request, State};
-use axum::http::header::{CONTENT_TYPE, HeaderName};
 use axum::http::StatusCode;
+use axum::http::header::{CONTENT_TYPE, HeaderName};
 use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use trine_axum::{ProblemPath, ProblemQuery};

@@ -24,11 +24,7 @@ impl ImportJob {
     ///
     /// Fails if the services do not start, or with the errors of the
     /// databases.
-    pub(super) async fn run(
-        &self,
-        app: &App,
-        address: Option<SocketAddr>,
-    ) -> Result<(), Failure> {
+    pub(super) async fn run(&self, app: &App, address: Option<SocketAddr>) -> Result<(), Failure> {
         app.container.start().await?;
         let demo = DemoAccount::find_or_make(&app.accounts).await?;
         tell_account(&demo);

@@ -59,7 +59,8 @@ pub(super) fn walk(folder: &Path, data: Option<&Path>, mut take: impl FnMut(Foun
     let mut entries = WalkDir::new(folder).min_depth(1).sort_by_file_name().into_iter();
     while let Some(entry) = entries.next() {
         let found = match &entry {
-            Ok(entry) if entry.file_type().is_dir() => match reason_to_pass(entry, data.as_deref()) {
+            Ok(entry) if entry.file_type().is_dir() => match reason_to_pass(entry, data.as_deref())
+            {
                 Some(reason) => {
                     entries.skip_current_dir();
                     Found::Skipped(Skipped { name: shown(folder, entry.path()), reason })
@@ -171,7 +172,8 @@ mod tests {
         for sub in ["a/b", ".git", "data", "a/.hidden"] {
             fs::create_dir_all(root.join(sub)).unwrap();
         }
-        for file in ["a/b/deep.txt", "a/one.txt", ".env", ".git/config", "data/global.db", "z z.md"] {
+        for file in ["a/b/deep.txt", "a/one.txt", ".env", ".git/config", "data/global.db", "z z.md"]
+        {
             fs::write(root.join(file), "some text").unwrap();
         }
         fs::write(root.join("empty"), "").unwrap();

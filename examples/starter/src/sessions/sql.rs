@@ -43,17 +43,14 @@ impl SessionStore for SqlSessions {
     }
 
     async fn remove(&self, digest: TokenDigest) -> Result<()> {
-        let remove = self
-            .db
-            .global()
-            .execute("DELETE FROM session WHERE token_digest = ?", (digest,));
+        let remove =
+            self.db.global().execute("DELETE FROM session WHERE token_digest = ?", (digest,));
         remove.await?;
         Ok(())
     }
 
     async fn sweep(&self, now: Timestamp) -> Result<()> {
-        let sweep =
-            self.db.global().execute("DELETE FROM session WHERE expires_at <= ?", (now,));
+        let sweep = self.db.global().execute("DELETE FROM session WHERE expires_at <= ?", (now,));
         sweep.await?;
         Ok(())
     }

@@ -130,7 +130,8 @@ mod mariadb {
         let home = Home::new(Engine::MariaDb).await;
         let file = home.path().join("one.toml");
         let secret = "mysql://me:hidden-password@127.0.0.1:1/x?ssl-mode=nonsense";
-        fs::write(&file, format!("[database.shard_0]\nurl = \"{secret}\"\n[starter]\nx = 1\n")).unwrap();
+        fs::write(&file, format!("[database.shard_0]\nurl = \"{secret}\"\n[starter]\nx = 1\n"))
+            .unwrap();
         let program = trine_testkit::Child::builder(env!("CARGO_BIN_EXE_trine-starter"));
         let child = program.args(["--profile", "prod", "--config", file.to_str().unwrap()]);
         let child = child.spawn().unwrap();

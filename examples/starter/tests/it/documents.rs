@@ -88,7 +88,8 @@ pub async fn names_may_hold_anything_but_control_characters(home: Home) {
         ann.put(escaped, name).await.expect(StatusCode::OK);
     }
     let listed = ann.documents(50).await;
-    let mut found: Vec<_> = listed.iter().map(|document| document["name"].as_str().unwrap()).collect();
+    let mut found: Vec<_> =
+        listed.iter().map(|document| document["name"].as_str().unwrap()).collect();
     let mut expected = names.map(|(_, name)| name);
     found.sort_unstable();
     expected.sort_unstable();

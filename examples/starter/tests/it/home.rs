@@ -132,7 +132,8 @@ impl Home {
     /// Runs the program to its end and returns what it printed.
     pub async fn run<const N: usize>(&self, args: [&str; N]) -> (ExitStatus, String) {
         let child = self.command().args(args).spawn().unwrap();
-        let status = child.wait(BOUND).await.unwrap_or_else(|error| panic!("{error}: {}", child.log()));
+        let status =
+            child.wait(BOUND).await.unwrap_or_else(|error| panic!("{error}: {}", child.log()));
         (status, child.log())
     }
 

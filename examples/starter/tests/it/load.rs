@@ -89,12 +89,7 @@ impl Book {
         sum
     }
 
-    async fn write_documents(
-        &self,
-        email: &str,
-        client: Client,
-        stop: CancellationToken,
-    ) -> Tally {
+    async fn write_documents(&self, email: &str, client: Client, stop: CancellationToken) -> Tally {
         let mut tally = Tally::default();
         let client = client.with_token(&self.writers.lock().unwrap()[email].token);
         while !stop.is_cancelled() {

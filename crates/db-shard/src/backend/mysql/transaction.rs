@@ -4,8 +4,6 @@ use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 
 use super::held::Held;
-#[cfg(feature = "sqlx-0_9")]
-use super::session::Failure;
 use super::translate::Stake;
 use crate::backend::{
     Access, BackendTransaction, BeginOptions, Call, Isolation, Reply, SavepointStep, Statement,
@@ -27,7 +25,7 @@ pub(crate) struct MysqlTransaction {
     isolation: Isolation,
     /// What a statement puts at stake.
     stake: Stake,
-    #[cfg(feature = "sqlx-0_9")]
+    /// Statements of somebody else's may have left an answer on the wire.
     was_lent: bool,
 }
 
@@ -45,14 +43,7 @@ impl MysqlTransaction {
             Access::Read => Stake::Nothing,
             Access::Write => Stake::Uncommitted,
         };
-        Ok(Self {
-            held,
-            name,
-            isolation,
-            stake,
-            #[cfg(feature = "sqlx-0_9")]
-            was_lent: false,
-        })
+        Ok(Self { held, name, isolation, stake, was_lent: false })
     }
 
     /// Lends the driver's connection to statements of the host's own.
@@ -80,12 +71,10 @@ impl MysqlTransaction {
     /// Checks that the transaction can go on.
     async fn ready(&mut self, call: &Call) -> Result<()> {
         self.check(call)?;
-        #[cfg(feature = "sqlx-0_9")]
         if std::mem::take(&mut self.was_lent) {
-            let in_step = call.deadline.limit(self.held.is_in_step()).await;
-            let in_step = in_step.map(|ended| ended.map_err(Failure::from));
+            let in_step = call.deadline.limit(self.held.is_in_step()).await.map(Ok);
             if !self.held.judge(&self.name, call, self.stake, in_step)? {
-                self.held.is_broken = true;
+                self.held.is_busy = true;
                 return self.check(call);
             }
         }
@@ -111,6 +100,13 @@ impl MysqlTransaction {
         self.command(call, stake, "COMMIT".into_sql_str()).await?;
         self.held.in_transaction = false;
         Ok(())
+    }
+}
+
+impl Drop for MysqlTransaction {
+    fn drop(&mut self) {
+        // Its next answer may be somebody else's, that to a rollback too.
+        self.held.is_busy |= self.was_lent;
     }
 }
 

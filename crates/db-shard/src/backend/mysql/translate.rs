@@ -4,12 +4,13 @@
 //! |---|---|
 //! | 1062 1022 1169 1586 1859 | `Conflict`, a unique key with its name |
 //! | 1213 1614 3101 1020 1206 | `Conflict`, a deadlock: the transaction is rolled back |
-//! | 1205 3572, 1969 3024 4031 excepted below | `Timeout` |
-//! | 1216 1217 1451 1452 1048 1364 3819 4025 1406 1264 1366 1292 1265 1153 1301 and the like | `Invalid`: the values |
-//! | 1064 1146 1054 1149 1295 and the like | `Invalid`: the statement |
+//! | 1205 3572 | `Timeout`: a lock that was not given |
+//! | 1969 3024 | `Timeout`: the statement took too long |
+//! | 1216 1217 1451 1452 1048 1364 3819 4025 1406 1264 1366 1292 1265 1153 1301 and the like, SQLSTATE 22 and 23 | `Invalid`: the values |
+//! | 1064 1146 1054 1149 1295 and the like, SQLSTATE 42 | `Invalid`: the statement |
 //! | 1644, and any SQLSTATE 45000 | `Invalid`: a `SIGNAL` |
 //! | 1044 1045 1142 1143 1227 1370 1410 1698 | `Denied` |
-//! | 1290 1792 1836 3100 | `Unavailable`: read only; the connection is closed |
+//! | 1290 1792 1836 3100 | `Unavailable`: read only; the connection is closed (1792 in a transaction begun to read: `Invalid`) |
 //! | 1040 1203 1226 1461 1129 | `Unavailable`: the server refuses; the connection is closed |
 //! | 1053 1077 1079 1927 2006 2013 4031 3169 | `Unavailable`: gone; the connection is closed |
 //! | 1317 | `Interrupted` |
@@ -184,44 +185,10 @@ fn answered(at: At, call: &Call, stake: Stake, number: u16, error: sqlx::Error) 
             let error = Error::Unavailable { at, reason, cause: Some(Box::new(error)) };
             Verdict { is_broken: true, rolled_back: true, ..Verdict::closes(error) }
         }
-        1046
-        | 1049
-        | 1050
-        | 1051
-        | 1052
-        | 1054
-        | 1055
-        | 1060
-        | 1061
-        | 1064
-        | 1065
-        | 1066
-        | 1068
-        | 1091
-        | 1109
-        | 1110
-        | 1111
-        | 1136
-        | 1140
-        | 1146
-        | 1149
-        | 1166
-        | 1176
-        | 1210
-        | 1221
-        | 1222
-        | 1235
-        | 1241
-        | 1242
-        | 1267
-        | 1295
-        | 1304
-        | 1305
-        | 1318
-        | 1327
-        | 1461..=1462
-        | 1582
-        | 1583 => Verdict::keeps(invalid(at, "the statement cannot be run", error)),
+        1046 | 1049 | 1050 | 1051 | 1052 | 1054 | 1055 | 1060 | 1061 | 1064 | 1065 | 1066
+        | 1068 | 1091 | 1109 | 1110 | 1111 | 1136 | 1140 | 1146 | 1149 | 1166 | 1176 | 1210
+        | 1221 | 1222 | 1235 | 1241 | 1242 | 1267 | 1295 | 1304 | 1305 | 1318 | 1327 | 1462
+        | 1582 | 1583 => Verdict::keeps(invalid(at, "the statement cannot be run", error)),
         _ => match state(&error) {
             // By the SQL standard: data, constraints, syntax or access rule.
             Some(state) if ["22", "23", "42"].iter().any(|class| state.starts_with(class)) => {

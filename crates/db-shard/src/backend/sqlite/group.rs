@@ -24,16 +24,11 @@ impl Writer {
     /// Commits `first` together with what waits behind it.
     pub(super) async fn commit(&mut self, first: Job) {
         let mut jobs = self.gather(first);
-        jobs.retain(|job| job.place.turn.take());
+        jobs.retain(|job| !job.place.turn.has_left());
         match jobs.len() {
             0 => {}
             1 => self.each_alone(jobs).await,
-            _ => {
-                self.together(jobs).await;
-                // Those who were answered run first: their next writes join
-                // one group instead of waiting behind the first of them.
-                tokio::task::yield_now().await;
-            }
+            _ => self.together(jobs).await,
         }
     }
 
@@ -57,10 +52,27 @@ impl Writer {
         jobs
     }
 
+    /// Begins a transaction, on a new connection if the old one turns out to be
+    /// broken.
+    pub(super) async fn begin(&mut self) -> Result<(), Failure> {
+        let mut begun = begin(self.link().await?).await;
+        if matches!(&begun, Err(failure) if failure.is_crash()) {
+            self.drop_link();
+            begun = begin(self.link().await?).await;
+        }
+        begun.inspect_err(|failure| self.check(failure))
+    }
+
     /// Runs the jobs as one transaction, each within a savepoint. If that
     /// fails as a whole, runs each alone: only then is it certain whose fault
     /// it was.
     async fn together(&mut self, jobs: Vec<Job>) {
+        if let Err(failure) = self.begin().await {
+            for job in jobs {
+                self.answer(job, Err(failure.clone()));
+            }
+            return;
+        }
         match self.transact(&jobs).await {
             Ok(outcomes) => {
                 self.committed();
@@ -85,10 +97,11 @@ impl Writer {
 
     async fn transact(&mut self, jobs: &[Job]) -> Result<Vec<Outcome>, Failure> {
         let link = self.link().await?;
-        begin(link).await?;
         let mut outcomes = Vec::with_capacity(jobs.len());
         for job in jobs {
-            if job.place.turn.has_left() {
+            // Taken one by one: who still waits behind a long one and leaves
+            // knows for certain that nothing of it was run.
+            if !job.place.turn.take() {
                 outcomes.push(Err(Failure::Late));
                 continue;
             }
@@ -109,7 +122,7 @@ impl Writer {
     async fn each_alone(&mut self, jobs: Vec<Job>) {
         for job in jobs {
             let outcome =
-                if job.place.turn.has_left() { Err(Failure::Late) } else { self.alone(&job).await };
+                if job.place.turn.take() { self.alone(&job).await } else { Err(Failure::Late) };
             if outcome.is_ok() {
                 self.committed();
             }
@@ -195,7 +208,7 @@ impl Attempt {
 }
 
 /// Begins a transaction that writes.
-pub(super) async fn begin(link: &mut Link) -> Result<(), Failure> {
+async fn begin(link: &mut Link) -> Result<(), Failure> {
     link.watch().begin_statement();
     control(link, BEGIN, Phase::Write).await
 }

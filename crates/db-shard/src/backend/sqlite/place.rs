@@ -21,9 +21,10 @@ const TAKEN: u8 = 1;
 const LEFT: u8 = 2;
 
 impl Turn {
-    /// Takes it out of the queue; `false` if the caller has left.
+    /// Takes it out of the queue, if that was not done before; `false` if the
+    /// caller has left.
     pub(super) fn take(&self) -> bool {
-        self.swap_waiting(TAKEN)
+        self.swap_waiting(TAKEN) || !self.has_left()
     }
 
     /// Notes that the caller is gone; `true` if nothing was or will be run.

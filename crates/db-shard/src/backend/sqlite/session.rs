@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use trine_core::Deadline;
 
 use super::failure::Failure;
-use super::group::{begin, control};
+use super::group::control;
 use super::link::{Item, Link, ROLLED_BACK};
 use super::place::{GRACE, Place};
 use super::reader::SHUT_DOWN;
@@ -64,11 +64,7 @@ impl Writer {
         if !place.turn.take() {
             return;
         }
-        let mut begun = self.begin().await;
-        if matches!(&begun, Err(failure) if failure.is_crash()) {
-            begun = self.begin().await;
-        }
-        if let Err(failure) = begun {
+        if let Err(failure) = self.begin().await {
             let _ = place.answer(Err(failure));
             return;
         }
@@ -80,11 +76,6 @@ impl Writer {
             return;
         }
         self.serve(inbox, &ended).await;
-    }
-
-    async fn begin(&mut self) -> Result<(), Failure> {
-        let result = begin(self.link().await?).await;
-        result.inspect_err(|failure| self.check(failure))
     }
 
     async fn serve(&mut self, inbox: mpsc::Receiver<Command>, ended: &OnceLock<&'static str>) {

@@ -28,12 +28,14 @@ pub(super) struct Snapshot {
 
 impl Snapshot {
     pub(super) async fn begin(shared: &Arc<Shared>, call: &Call) -> Result<Self> {
-        let mut lease = shared.reader(call).await?;
-        if let Err(failure) = lease.control(call, "BEGIN").await {
-            lease.spend();
-            return Err(failure.into_error(shared.at(call), call));
-        }
-        Ok(Self { shared: Arc::clone(shared), lease, is_broken: false, is_over: false })
+        let lease = shared.reader(call).await?;
+        // Made before it begins, so that a reader on which it may have begun is
+        // never given back when this future is dropped.
+        let mut snapshot =
+            Self { shared: Arc::clone(shared), lease, is_broken: false, is_over: false };
+        let begun = snapshot.lease.control(call, "BEGIN").await;
+        begun.map_err(|failure| failure.into_error(shared.at(call), call))?;
+        Ok(snapshot)
     }
 
     async fn end(mut self: Box<Self>, call: Call, text: &'static str) -> Result<()> {

@@ -101,6 +101,20 @@ async fn a_connection_is_replaced_at_its_age() {
 }
 
 #[tokio::test]
+async fn few_connections_are_made_at_the_same_time() {
+    let database = database().await;
+    let proxy = Proxy::to(database.addr().await.unwrap()).await.unwrap();
+    let backend = open(&config(&database.url_via(proxy.addr()), 20));
+    proxy.set(Flow::Hang);
+    let calls = || (0..20).map(|_| backend.run(call_of(Duration::from_millis(300)), select_one()));
+    assert!(join_all(calls()).await.iter().all(Result::is_err));
+    assert_eq!(proxy.accepted(), 4);
+    proxy.set(Flow::Pass);
+    let calls = (0..20).map(|_| backend.run(call(), read("SELECT SLEEP(0.05)", vec![])));
+    assert!(join_all(calls).await.iter().all(Result::is_ok));
+}
+
+#[tokio::test]
 async fn texts_that_change_do_not_stall_over_tcp() {
     let (_database, backend) = backend(1).await;
     backend.run(call(), select_one()).await.unwrap();

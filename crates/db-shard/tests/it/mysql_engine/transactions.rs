@@ -136,3 +136,56 @@ async fn work_lost_before_its_commit_is_known_not_to_have_happened() {
     assert_eq!(work.commit(call()).await.unwrap_err().kind(), ErrorKind::Interrupted);
     assert_eq!(count(&direct).await, Value::Int(0));
 }
+
+#[cfg(feature = "sqlx-0_9")]
+mod lent {
+    use super::*;
+    use trine_db_shard::{ConnectionConfig, Database, DbConfig, DbService};
+
+    /// A database with one connection.
+    async fn lone(database: &TestDatabase) -> (DbService, Database) {
+        let mut config = DbConfig::mysql(Secret::new(database.url()), []);
+        for connection in config.connections.values_mut() {
+            if let ConnectionConfig::Mysql(connection) = connection {
+                connection.pool.max = NonZeroU32::MIN;
+            }
+        }
+        config.migrate = Some(trine_db_shard::MigrateMode::Auto);
+        let service = DbService::connect(&config).await.unwrap();
+        let global = service.global().clone();
+        global.execute("CREATE TABLE t (n INT)", ()).await.unwrap();
+        (service, global)
+    }
+
+    async fn leave_half_way(tx: &mut trine_db_shard::Tx) {
+        tx.execute("INSERT INTO t VALUES (1)", ()).await.unwrap();
+        let driver = tx.as_mysql().unwrap();
+        let slow = sqlx::query("SELECT SLEEP(20), ?").bind(1).fetch_all(driver);
+        assert!(tokio::time::timeout(Duration::from_millis(100), slow).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_lent_connection_belongs_to_the_transaction() {
+        let database = database().await;
+        let (_service, global) = lone(&database).await;
+        let mut tx = global.begin().await.unwrap();
+        let driver = tx.as_mysql().unwrap();
+        sqlx::query("INSERT INTO t VALUES (?)").bind(7).execute(driver).await.unwrap();
+        assert_eq!(tx.query_one::<i64>("SELECT n FROM t", ()).await.unwrap(), 7);
+        tx.commit().await.unwrap();
+        assert_eq!(global.query_one::<i64>("SELECT COUNT(*) FROM t", ()).await.unwrap(), 1);
+        assert_eq!(global.stats().cancelled, 0);
+    }
+
+    #[tokio::test]
+    async fn a_lent_connection_that_is_left_half_way_is_never_used_again() {
+        let database = database().await;
+        let (_service, global) = lone(&database).await;
+        let mut tx = global.begin().await.unwrap();
+        leave_half_way(&mut tx).await;
+        drop(tx);
+        assert_eq!(global.query_one::<i64>("SELECT COUNT(*) FROM t", ()).await.unwrap(), 0);
+        let stats = global.stats();
+        assert_eq!((stats.cancelled, stats.abandoned), (1, 0));
+    }
+}

@@ -227,6 +227,21 @@ async fn a_write_past_its_deadline_is_rolled_back_alone() {
 }
 
 #[tokio::test]
+async fn who_waits_behind_a_long_one_of_its_group_is_told_that_nothing_was_run() {
+    let db = Db::new().await;
+    let tx = db.backend.begin(call(), Default::default()).await.unwrap();
+    let long = db.backend.run(within(Duration::from_secs(2)), write(ENDLESS_WRITE, vec![]));
+    let behind = db.backend.run(within(Duration::from_millis(700)), insert(1));
+    let (long, behind, ()) = tokio::join!(long, behind, async {
+        db.until_waiting(2).await;
+        tx.rollback(call()).await.unwrap();
+    });
+    assert_eq!(behind.unwrap_err().kind(), ErrorKind::Timeout);
+    assert_eq!(long.unwrap_err().kind(), ErrorKind::Timeout);
+    assert!(db.ids().await.is_empty());
+}
+
+#[tokio::test]
 async fn groups_of_one_keep_every_promise() {
     let db = Db::with(|config| config.group = 1.try_into().unwrap()).await;
     let answers = db.grouped(vec![insert(1), insert(1), insert(2)]).await;

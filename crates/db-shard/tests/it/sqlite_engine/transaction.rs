@@ -185,6 +185,17 @@ async fn one_that_reads_sees_one_state_and_takes_no_writes() {
 }
 
 #[tokio::test]
+async fn a_dropped_begin_of_one_that_reads_leaves_no_old_state_behind() {
+    let db = Db::with(|config| config.readers = 1.try_into().unwrap()).await;
+    db.ids().await;
+    poll_once(db.backend.begin(call(), reading())).await;
+    // A transaction that was left open would begin to see with this query.
+    db.ids().await;
+    db.run(insert(1)).await.unwrap();
+    assert_eq!(db.ids().await, [1]);
+}
+
+#[tokio::test]
 async fn a_dropped_one_that_reads_holds_no_old_state() {
     let db = Db::with(|config| config.readers = 1.try_into().unwrap()).await;
     let mut tx = db.backend.begin(call(), reading()).await.unwrap();

@@ -1,3 +1,5 @@
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Executor};
 use trine_core::ErrorKind;
 use trine_db_shard::Error;
 
@@ -64,5 +66,28 @@ async fn readers_in_use_are_counted_in_the_error() {
         // Writes have their own connection.
         db.run(insert(1)).await.unwrap();
     });
+    assert_eq!(db.ids().await, [1]);
+}
+
+#[tokio::test]
+async fn a_lock_of_another_program_is_a_timeout_for_the_whole_group_at_once() {
+    let db = Db::new().await;
+    let path = db.path().join("test.db");
+    let mut other = SqliteConnectOptions::new().filename(path).connect().await.unwrap();
+    other.execute("BEGIN IMMEDIATE").await.unwrap();
+    let tx = db.backend.begin(call(), Default::default()).await.unwrap_err();
+    assert_eq!(tx.kind(), ErrorKind::Timeout);
+
+    let started = tokio::time::Instant::now();
+    let writes = futures_util::future::join_all((0..100).map(|id| db.run(insert(id)))).await;
+    for error in writes.into_iter().map(Result::unwrap_err) {
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+        assert!(error.to_string().contains("another program"), "{error}");
+    }
+    assert!(started.elapsed() < BOUND);
+    // Readers do not mind.
+    assert!(db.ids().await.is_empty());
+    other.execute("ROLLBACK").await.unwrap();
+    db.run(insert(1)).await.unwrap();
     assert_eq!(db.ids().await, [1]);
 }
