@@ -141,11 +141,11 @@ mod tests {
     use super::*;
 
     fn limit() -> LoginLimit {
-        let mut config = LoginConfig::default();
-        config.failures_per_account = 3.try_into().unwrap();
-        config.failures_per_address = 5.try_into().unwrap();
-        config.window = Duration::from_secs(60).into();
-        LoginLimit::new(&config)
+        LoginLimit::new(&LoginConfig {
+            failures_per_account: 3.try_into().unwrap(),
+            failures_per_address: 5.try_into().unwrap(),
+            window: Duration::from_secs(60).into(),
+        })
     }
 
     fn caller<'a>(account: &'a str, address: &str) -> Caller<'a> {

@@ -73,18 +73,14 @@ async fn kill_the_database(mut plan: SoakPlan) {
         write_until(&book, &starter, &mut plan, async {
             let t0 = Instant::now();
             server.kill().await.unwrap();
-            println!("kill {:?}", t0.elapsed());
             sleep(down).await;
             server.restart().await.unwrap();
-            println!("restart {:?} down {down:?}", t0.elapsed());
             back_at = Instant::now();
             // Some of the writers find the way back while others still fail.
             sleep(Duration::from_millis(200)).await;
         })
         .await;
-        println!("written {:?}", back_at.elapsed());
         until_writable(&book, &starter).await;
-        println!("writable {:?}", back_at.elapsed());
         slowest = slowest.max(back_at.elapsed());
         assert!(starter.process.is_running(), "{}", starter.process.log());
         assert_clean(round, book.audit(&starter.client()).await);

@@ -67,3 +67,28 @@ pub async fn too_many_failed_logins_have_to_wait(home: Home) {
     assert!((1..=200).contains(&wait), "{wait}");
     client.log_in("bob@example.com").await;
 }
+
+mod sqlite {
+    use super::*;
+
+    /// Whoever reads the files learns neither tokens nor passwords.
+    #[trine_testkit::test]
+    async fn neither_tokens_nor_passwords_are_stored() {
+        let home = Home::sqlite();
+        let starter = home.serve().await;
+        let ann = starter.account("ann@example.com").await;
+        starter.process.terminate().unwrap();
+        starter.process.wait(crate::home::BOUND).await.unwrap();
+        let mut stored = Vec::new();
+        for file in std::fs::read_dir(home.data()).unwrap() {
+            stored.extend(std::fs::read(file.unwrap().path()).unwrap());
+        }
+        let holds = |text: &[u8]| stored.windows(text.len()).any(|window| window == text);
+        assert!(holds(b"ann@example.com") && holds(b"$argon2id$"), "the files are read");
+        let pair = |at: usize| u8::from_str_radix(&ann.token()[at..at + 2], 16).unwrap();
+        let bytes: Vec<u8> = (0..64).step_by(2).map(pair).collect();
+        assert!(!holds(ann.token().as_bytes()) && !holds(&bytes), "a token is stored");
+        assert!(!holds(PASSWORD.as_bytes()), "a password is stored");
+        assert!(!starter.process.log().contains(ann.token()));
+    }
+}

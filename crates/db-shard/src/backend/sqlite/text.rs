@@ -72,7 +72,7 @@ fn refusal(text: &str, shape: &Shape) -> Option<&'static str> {
     if text.contains('\0') {
         return Some("the text has a NUL character");
     }
-    if shape.is_many && !is_trigger(text) {
+    if shape.is_many {
         return Some("several statements in one text");
     }
     match shape.verb {
@@ -82,22 +82,6 @@ fn refusal(text: &str, shape: &Shape) -> Option<&'static str> {
         Verb::Call => Some("there are no procedures in SQLite"),
         Verb::Read | Verb::Write | Verb::Schema => None,
     }
-}
-
-/// Tells whether the text makes a trigger, whose statements are its own.
-fn is_trigger(text: &str) -> bool {
-    let mut words = Words { rest: text };
-    let is = |word: Option<&str>, names: &[&str]| {
-        word.is_some_and(|word| names.iter().any(|name| word.eq_ignore_ascii_case(name)))
-    };
-    if !is(words.next(), &["CREATE"]) {
-        return false;
-    }
-    let mut second = words.next();
-    if is(second, &["TEMP", "TEMPORARY"]) {
-        second = words.next();
-    }
-    is(second, &["TRIGGER"])
 }
 
 /// Plans by text. Those of texts that do not come again are not kept.

@@ -165,19 +165,6 @@ mod lent {
     }
 
     #[tokio::test]
-    async fn a_lent_connection_belongs_to_the_transaction() {
-        let database = database().await;
-        let (_service, global) = lone(&database).await;
-        let mut tx = global.begin().await.unwrap();
-        let driver = tx.as_mysql().unwrap();
-        sqlx::query("INSERT INTO t VALUES (?)").bind(7).execute(driver).await.unwrap();
-        assert_eq!(tx.query_one::<i64>("SELECT n FROM t", ()).await.unwrap(), 7);
-        tx.commit().await.unwrap();
-        assert_eq!(global.query_one::<i64>("SELECT COUNT(*) FROM t", ()).await.unwrap(), 1);
-        assert_eq!(global.stats().cancelled, 0);
-    }
-
-    #[tokio::test]
     async fn a_lent_connection_that_is_left_half_way_is_never_used_again() {
         let database = database().await;
         let (_service, global) = lone(&database).await;
