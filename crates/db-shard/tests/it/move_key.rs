@@ -623,7 +623,7 @@ async fn services(fixture: &Fixture) -> Vec<DbService> {
 async fn keys_move_under_load(fixture: Fixture) {
     let fixture = leased(fixture, 600);
     let services = services(&fixture).await;
-    let mut plan = SoakPlan::new("move-short", 8).unwrap();
+    let mut plan = SoakPlan::new("move", 8).unwrap();
     let tally = under_load(&services, async |tally| {
         let is_due = plan.next_round().is_some();
         if is_due {

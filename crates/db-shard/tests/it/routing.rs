@@ -251,7 +251,8 @@ async fn statuses_are_respected(fixture: Fixture) {
 }
 
 async fn no_taker_is_an_error_that_says_why(fixture: Fixture) {
-    let db = fixture.with(|config| config.shards[1].weight = 0).start().await;
+    let fixture = fixture.with(|config| config.shards[1].weight = 0);
+    let db = fixture.start().await;
     db.set_shard_status(0, ShardStatus::ReadOnly).await.unwrap();
     let error = db.assign("ada").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
@@ -510,7 +511,8 @@ async fn handles_and_futures_are_send() {
     fn sent<T: Send>(value: T) -> T {
         value
     }
-    let db = sqlite(1).await.start().await;
+    let fixture = sqlite(1).await;
+    let db = fixture.start().await;
     sent(db.assign("ada")).await.unwrap();
     let handle = sent(db.for_key("ada").await.unwrap());
     let body =

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::client::PASSWORD;
 use crate::home::Home;
 
-pub async fn an_account_is_registered_and_logs_in(home: Home) {
+pub(crate) async fn an_account_is_registered_and_logs_in(home: Home) {
     let starter = home.serve().await;
     let client = starter.client();
     let registered = client.register("Ann@Example.com").await.json;
@@ -23,7 +23,7 @@ pub async fn an_account_is_registered_and_logs_in(home: Home) {
     assert_eq!(me["name"], "Ann");
 }
 
-pub async fn of_fifty_registrations_of_one_address_one_wins(home: Home) {
+pub(crate) async fn of_fifty_registrations_of_one_address_one_wins(home: Home) {
     let starter = home.serve().await;
     let client = starter.client();
     let body = json!({ "email": "ann@example.com", "password": PASSWORD, "name": "Ann" });
@@ -37,7 +37,7 @@ pub async fn of_fifty_registrations_of_one_address_one_wins(home: Home) {
     assert_eq!(me["account_id"], won[0].json["account_id"]);
 }
 
-pub async fn what_is_wrong_with_a_registration_is_named(home: Home) {
+pub(crate) async fn what_is_wrong_with_a_registration_is_named(home: Home) {
     let starter = home.serve().await;
     let client = starter.client();
     let good = json!({ "email": "ann@example.com", "password": PASSWORD, "name": "Ann" });

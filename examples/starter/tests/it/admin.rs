@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::home::{ADMIN_TOKEN, Home};
 
-pub async fn a_status_is_set_and_obeyed(home: Home) {
+pub(crate) async fn a_status_is_set_and_obeyed(home: Home) {
     let starter = home.serve().await;
     let admin = starter.client().with_token(ADMIN_TOKEN);
     let ann = starter.account("ann@example.com").await;
@@ -35,7 +35,7 @@ pub async fn a_status_is_set_and_obeyed(home: Home) {
     assert_eq!(ann.documents(10).await.len(), 2);
 }
 
-pub async fn nobody_else_is_an_administrator(home: Home) {
+pub(crate) async fn nobody_else_is_an_administrator(home: Home) {
     let starter = home.serve().await;
     let path = "/api/admin/shards/0/status";
     let active = json!({ "status": "active" });

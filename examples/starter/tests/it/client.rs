@@ -6,10 +6,10 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-pub const PASSWORD: &str = "correct horse battery";
+pub(crate) const PASSWORD: &str = "correct horse battery";
 
 #[derive(Clone, Debug)]
-pub struct Client {
+pub(crate) struct Client {
     http: reqwest::Client,
     url: String,
     token: Option<String>,
@@ -17,28 +17,28 @@ pub struct Client {
 
 /// An answer: its status, and its body as JSON where it is JSON.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub headers: reqwest::header::HeaderMap,
-    pub text: String,
-    pub json: Value,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) text: String,
+    pub(crate) json: Value,
 }
 
 impl Client {
-    pub fn new(url: &str) -> Self {
+    pub(crate) fn new(url: &str) -> Self {
         let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().unwrap();
         Self { http, url: url.to_owned(), token: None }
     }
 
-    pub fn with_token(&self, token: impl Into<String>) -> Self {
+    pub(crate) fn with_token(&self, token: impl Into<String>) -> Self {
         Self { token: Some(token.into()), ..self.clone() }
     }
 
-    pub fn token(&self) -> &str {
+    pub(crate) fn token(&self) -> &str {
         self.token.as_deref().unwrap()
     }
 
-    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.url));
         match &self.token {
             Some(token) => request.bearer_auth(token),
@@ -46,7 +46,7 @@ impl Client {
         }
     }
 
-    pub async fn try_send(&self, request: RequestBuilder) -> reqwest::Result<Answer> {
+    pub(crate) async fn try_send(&self, request: RequestBuilder) -> reqwest::Result<Answer> {
         let response = request.send().await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let text = response.text().await?;
@@ -54,33 +54,33 @@ impl Client {
         Ok(Answer { status, headers, text, json })
     }
 
-    pub async fn send(&self, request: RequestBuilder) -> Answer {
+    pub(crate) async fn send(&self, request: RequestBuilder) -> Answer {
         self.try_send(request).await.unwrap()
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send(self.request(Method::GET, path)).await
     }
 
-    pub async fn delete(&self, path: &str) -> Answer {
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
         self.send(self.request(Method::DELETE, path)).await
     }
 
-    pub async fn post(&self, path: &str, body: Value) -> Answer {
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
         self.send(self.request(Method::POST, path).json(&body)).await
     }
 
     /// `name` is escaped already.
-    pub async fn put(&self, name: &str, text: impl Into<reqwest::Body>) -> Answer {
+    pub(crate) async fn put(&self, name: &str, text: impl Into<reqwest::Body>) -> Answer {
         self.send(self.request(Method::PUT, &format!("/api/documents/{name}")).body(text)).await
     }
 
-    pub async fn register(&self, email: &str) -> Answer {
+    pub(crate) async fn register(&self, email: &str) -> Answer {
         let body = json!({ "email": email, "password": PASSWORD, "name": "Ann" });
         self.post("/api/accounts", body).await.expect(StatusCode::CREATED)
     }
 
-    pub async fn log_in(&self, email: &str) -> Self {
+    pub(crate) async fn log_in(&self, email: &str) -> Self {
         let body = json!({ "email": email, "password": PASSWORD });
         let answer = self.post("/api/sessions", body).await.expect(StatusCode::OK);
         self.with_token(answer.json["access_token"].as_str().unwrap())
@@ -88,7 +88,7 @@ impl Client {
 
     /// Waits until the starter says that it is ready, and returns how long
     /// that took.
-    pub async fn until_ready(&self, bound: Duration) -> Duration {
+    pub(crate) async fn until_ready(&self, bound: Duration) -> Duration {
         let start = Instant::now();
         loop {
             let ready = self.try_send(self.request(Method::GET, "/health/ready")).await;
@@ -101,7 +101,7 @@ impl Client {
     }
 
     /// Returns every document of the account.
-    pub async fn documents(&self, limit: u32) -> Vec<Value> {
+    pub(crate) async fn documents(&self, limit: u32) -> Vec<Value> {
         let (mut documents, mut cursor) = (Vec::new(), String::new());
         loop {
             let path = format!("/api/documents?limit={limit}{cursor}");
@@ -120,14 +120,14 @@ impl Client {
 impl Answer {
     /// Returns the answer if it has this status.
     #[track_caller]
-    pub fn expect(self, status: StatusCode) -> Self {
+    pub(crate) fn expect(self, status: StatusCode) -> Self {
         assert_eq!(self.status, status.as_u16(), "{}", self.text);
         self
     }
 
     /// Checks that the answer is a problem with this status about this field.
     #[track_caller]
-    pub fn expect_problem(&self, status: u16, field: Option<&str>) {
+    pub(crate) fn expect_problem(&self, status: u16, field: Option<&str>) {
         assert_eq!(self.status, status, "{}", self.text);
         let kind = self.headers["content-type"].to_str().unwrap();
         assert_eq!(kind, "application/problem+json", "{}", self.text);

@@ -71,7 +71,6 @@ async fn kill_the_database(mut plan: SoakPlan) {
         let down = Duration::from_millis(plan.rng().below(1_500));
         let mut back_at = Instant::now();
         write_until(&book, &starter, &mut plan, async {
-            let t0 = Instant::now();
             server.kill().await.unwrap();
             sleep(down).await;
             server.restart().await.unwrap();

@@ -7,7 +7,7 @@ use crate::home::Home;
 
 const LARGEST: usize = 8 * 1024 * 1024;
 
-pub async fn a_document_is_stored_listed_read_replaced_and_removed(home: Home) {
+pub(crate) async fn a_document_is_stored_listed_read_replaced_and_removed(home: Home) {
     let starter = home.serve().await;
     let ann = starter.account("ann@example.com").await;
     let stored = ann.put("notes%2Ffirst.txt", "one two\nthrée").await.expect(StatusCode::OK).json;
@@ -37,7 +37,7 @@ pub async fn a_document_is_stored_listed_read_replaced_and_removed(home: Home) {
     assert!(ann.documents(10).await.is_empty());
 }
 
-pub async fn a_listing_goes_through_every_page(home: Home) {
+pub(crate) async fn a_listing_goes_through_every_page(home: Home) {
     let starter = home.serve().await;
     let ann = starter.account("ann@example.com").await;
     assert!(ann.documents(1).await.is_empty());
@@ -53,7 +53,7 @@ pub async fn a_listing_goes_through_every_page(home: Home) {
     }
 }
 
-pub async fn documents_of_others_are_not_there(home: Home) {
+pub(crate) async fn documents_of_others_are_not_there(home: Home) {
     let starter = home.serve().await;
     let ann = starter.account("ann@example.com").await;
     let stored = ann.put("secret", "of Ann").await.expect(StatusCode::OK).json;
@@ -70,7 +70,7 @@ pub async fn documents_of_others_are_not_there(home: Home) {
     assert_eq!(ann.get(&path).await.text, "of Ann");
 }
 
-pub async fn names_may_hold_anything_but_control_characters(home: Home) {
+pub(crate) async fn names_may_hold_anything_but_control_characters(home: Home) {
     let starter = home.serve().await;
     let ann = starter.account("ann@example.com").await;
     let names = [
@@ -100,7 +100,7 @@ pub async fn names_may_hold_anything_but_control_characters(home: Home) {
     ann.put("%FF", "text").await.expect_problem(400, Some("path"));
 }
 
-pub async fn what_is_wrong_with_a_document_is_named(home: Home) {
+pub(crate) async fn what_is_wrong_with_a_document_is_named(home: Home) {
     let starter = home.serve().await;
     let ann = starter.account("ann@example.com").await;
     ann.put("kept", "kept").await.expect(StatusCode::OK);

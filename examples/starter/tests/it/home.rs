@@ -11,22 +11,22 @@ use trine_testkit::{Child, ChildBuilder, MariaDb, TestDatabase};
 use crate::client::Client;
 
 /// Longest wait for something that takes milliseconds on an idle machine.
-pub const BOUND: Duration = Duration::from_secs(30);
+pub(crate) const BOUND: Duration = Duration::from_secs(30);
 
 /// The global one and the two shards of the profile `prod`.
 const DATABASES: usize = 3;
 
-pub const ADMIN_TOKEN: &str = "test-administrator-token";
+pub(crate) const ADMIN_TOKEN: &str = "test-administrator-token";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Engine {
+pub(crate) enum Engine {
     Sqlite,
     MariaDb,
 }
 
 /// A folder with a configuration, and databases that are up to date.
 #[derive(Debug)]
-pub struct Home {
+pub(crate) struct Home {
     folder: TempDir,
     settings: String,
     engine: Engine,
@@ -34,7 +34,7 @@ pub struct Home {
 }
 
 impl Home {
-    pub async fn new(engine: Engine) -> Self {
+    pub(crate) async fn new(engine: Engine) -> Self {
         let home = match engine {
             Engine::Sqlite => return Self::sqlite(),
             Engine::MariaDb => Self::with_empty_databases().await,
@@ -44,7 +44,7 @@ impl Home {
     }
 
     /// Returns a home on a server that all tests share, not migrated.
-    pub async fn with_empty_databases() -> Self {
+    pub(crate) async fn with_empty_databases() -> Self {
         let server = MariaDb::shared().await.unwrap();
         let mut databases = Vec::new();
         for _ in 0..DATABASES {
@@ -54,7 +54,7 @@ impl Home {
     }
 
     /// Returns a home on a server of its own, which may be killed.
-    pub async fn with_own_server() -> (Self, MariaDb) {
+    pub(crate) async fn with_own_server() -> (Self, MariaDb) {
         let server = MariaDb::start().await.unwrap();
         let mut databases = Vec::new();
         for _ in 0..DATABASES {
@@ -65,8 +65,8 @@ impl Home {
         (home, server)
     }
 
-    pub fn sqlite() -> Self {
-        Self::with(Engine::Sqlite, String::new(), Vec::new())
+    pub(crate) fn sqlite() -> Self {
+        Self::with(Engine::Sqlite, "", Vec::new())
     }
 
     /// The first database is the global one, the others are shards.
@@ -76,10 +76,10 @@ impl Home {
             format!("[database.{name}]\nurl = \"{}\"\n", database.url())
         };
         let settings: String = names.into_iter().zip(&databases).map(section).collect();
-        Self::with(Engine::MariaDb, settings, databases)
+        Self::with(Engine::MariaDb, &settings, databases)
     }
 
-    fn with(engine: Engine, databases: String, held: Vec<TestDatabase>) -> Self {
+    fn with(engine: Engine, databases: &str, held: Vec<TestDatabase>) -> Self {
         let settings = format!(
             "[starter]\nadmin_token = \"{ADMIN_TOKEN}\"\n[container]\ndrain_delay = \"0s\"\n\
              {databases}"
@@ -88,16 +88,16 @@ impl Home {
         Self { folder, settings, engine, _databases: held }
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    pub fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.path().join("data")
     }
 
     /// Replaces text in the settings.
-    pub fn with_setting(mut self, section: &str, setting: &str) -> Self {
+    pub(crate) fn with_setting(mut self, section: &str, setting: &str) -> Self {
         let header = format!("[{section}]\n");
         if !self.settings.contains(&header) {
             self.settings += &header;
@@ -106,19 +106,19 @@ impl Home {
         self
     }
 
-    pub fn with_drain_delay(mut self, delay: &str) -> Self {
+    pub(crate) fn with_drain_delay(mut self, delay: &str) -> Self {
         self.settings = self.settings.replace("\"0s\"", &format!("\"{delay}\""));
         self
     }
 
-    pub async fn migrate(&self) {
+    pub(crate) async fn migrate(&self) {
         let ended = self.command().arg("migrate").spawn().unwrap();
         let status = ended.wait(BOUND).await.unwrap();
         assert!(status.success(), "{}", ended.log());
     }
 
     /// Returns the program with the options that every run here has.
-    pub fn command(&self) -> ChildBuilder {
+    pub(crate) fn command(&self) -> ChildBuilder {
         let config = self.path().join("settings.toml");
         fs::write(&config, &self.settings).unwrap();
         let program = Child::builder(env!("CARGO_BIN_EXE_trine-starter"));
@@ -130,7 +130,7 @@ impl Home {
     }
 
     /// Runs the program to its end and returns what it printed.
-    pub async fn run<const N: usize>(&self, args: [&str; N]) -> (ExitStatus, String) {
+    pub(crate) async fn run<const N: usize>(&self, args: [&str; N]) -> (ExitStatus, String) {
         let child = self.command().args(args).spawn().unwrap();
         let status =
             child.wait(BOUND).await.unwrap_or_else(|error| panic!("{error}: {}", child.log()));
@@ -138,42 +138,42 @@ impl Home {
     }
 
     /// Starts the server on a free port and waits until it is ready.
-    pub async fn serve(&self) -> Starter {
+    pub(crate) async fn serve(&self) -> Starter {
         let starter = self.listen("127.0.0.1:0").await;
         starter.client().until_ready(BOUND).await;
         starter
     }
 
     /// Starts the server and waits until it listens.
-    pub async fn listen(&self, address: &str) -> Starter {
+    pub(crate) async fn listen(&self, address: &str) -> Starter {
         Starter::of(self.command().args(["--listen", address]).spawn().unwrap()).await
     }
 }
 
 /// A running starter.
 #[derive(Debug)]
-pub struct Starter {
-    pub process: Child,
+pub(crate) struct Starter {
+    pub(crate) process: Child,
     url: String,
 }
 
 impl Starter {
-    pub async fn of(process: Child) -> Self {
+    pub(crate) async fn of(process: Child) -> Self {
         let line = process.wait_for_log("listening on ", BOUND).await.unwrap();
         let url = line.strip_prefix("listening on ").unwrap().trim().to_owned();
         Self { process, url }
     }
 
-    pub fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
-    pub fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         Client::new(&self.url)
     }
 
     /// Returns a client that is logged in to a new account.
-    pub async fn account(&self, email: &str) -> Client {
+    pub(crate) async fn account(&self, email: &str) -> Client {
         let client = self.client();
         client.register(email).await;
         client.log_in(email).await

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::home::{BOUND, Home, Starter};
 
-pub async fn a_folder_is_imported_and_imported_again(home: Home) {
+pub(crate) async fn a_folder_is_imported_and_imported_again(home: Home) {
     let texts = home.path().join("texts");
     for folder in ["deep/er", ".git"] {
         fs::create_dir_all(texts.join(folder)).unwrap();

@@ -16,7 +16,7 @@ use crate::client::{Client, PASSWORD};
 
 /// What all writers were promised, over all restarts.
 #[derive(Debug)]
-pub struct Book {
+pub(crate) struct Book {
     ledger: Ledger,
     writers: Mutex<BTreeMap<String, Writer>>,
     /// The accounts without documents that were looked for.
@@ -35,15 +35,15 @@ struct Writer {
 
 /// What a run of writers did.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Tally {
-    pub succeeded: u64,
-    pub failed: u64,
+pub(crate) struct Tally {
+    pub(crate) succeeded: u64,
+    pub(crate) failed: u64,
 }
 
 const REPLACED: u64 = 4;
 
 impl Book {
-    pub fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             ledger: Ledger::in_memory(),
             writers: Mutex::default(),
@@ -51,12 +51,12 @@ impl Book {
         })
     }
 
-    pub fn acknowledged(&self) -> usize {
+    pub(crate) fn acknowledged(&self) -> usize {
         self.ledger.acknowledged()
     }
 
     /// Registers and logs in `writers` accounts; the starter must be well.
-    pub async fn add_writers(&self, client: &Client, prefix: &str, writers: usize) {
+    pub(crate) async fn add_writers(&self, client: &Client, prefix: &str, writers: usize) {
         for number in 0..writers {
             let email = format!("{prefix}{number}@example.com");
             self.ledger.attempt(format!("account {email}")).unwrap();
@@ -70,7 +70,7 @@ impl Book {
 
     /// Lets every writer write until the token is cancelled, and one more
     /// register accounts. Failures are noted and change nothing.
-    pub async fn write(self: &Arc<Self>, url: &str, stop: &CancellationToken) -> Tally {
+    pub(crate) async fn write(self: &Arc<Self>, url: &str, stop: &CancellationToken) -> Tally {
         let mut tasks = JoinSet::new();
         let emails: Vec<_> = self.writers.lock().unwrap().keys().cloned().collect();
         let emails = emails.into_iter().filter(|email| !email.is_empty());
@@ -152,7 +152,7 @@ impl Book {
 
     /// Compares what was promised with what is there. Of the accounts without
     /// documents it looks for those that are new since the last time.
-    pub async fn audit(&self, client: &Client) -> Result<LedgerAudit, String> {
+    pub(crate) async fn audit(&self, client: &Client) -> Result<LedgerAudit, String> {
         let mut found = Vec::new();
         let writers = self.writers.lock().unwrap().clone();
         for (email, writer) in &writers {

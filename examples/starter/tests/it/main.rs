@@ -1,7 +1,13 @@
 //! What the starter promises, seen from outside: every test runs the real
 //! program as a process of its own.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout
+)]
 
 mod accounts;
 mod admin;

@@ -7,7 +7,7 @@ use tokio::time::Duration;
 use crate::client::PASSWORD;
 use crate::home::Home;
 
-pub async fn a_session_ends_when_asked_to_and_in_time(home: Home) {
+pub(crate) async fn a_session_ends_when_asked_to_and_in_time(home: Home) {
     let home = home.with_setting("starter", "session_lifetime = \"2s\"");
     let starter = home.serve().await;
     let ann = starter.account("ann@example.com").await;
@@ -29,7 +29,7 @@ pub async fn a_session_ends_when_asked_to_and_in_time(home: Home) {
     starter.client().get("/api/me").await.expect_problem(401, None);
 }
 
-pub async fn a_login_does_not_tell_which_half_is_wrong(home: Home) {
+pub(crate) async fn a_login_does_not_tell_which_half_is_wrong(home: Home) {
     let starter = home.serve().await;
     let client = starter.client();
     client.register("ann@example.com").await;
@@ -45,7 +45,7 @@ pub async fn a_login_does_not_tell_which_half_is_wrong(home: Home) {
     log_in("", PASSWORD).await.expect_problem(422, Some("email"));
 }
 
-pub async fn too_many_failed_logins_have_to_wait(home: Home) {
+pub(crate) async fn too_many_failed_logins_have_to_wait(home: Home) {
     let home = home
         .with_setting("starter.login", "failures_per_account = 3")
         .with_setting("starter.login", "window = \"10m\"");
