@@ -1,9 +1,9 @@
 //! Health and metrics routes, call context and problem details of Trine services
 //! for axum.
 //!
-//! A server puts together what it needs: [`routes`] over anything that implements
+//! A server puts together what it needs: [`routes()`] over anything that implements
 //! [`Operations`](trine_core::Operations), such as the container; a
-//! [`ContextLayer`] around its handlers; [`Problem`] as their error; and [`serve`]
+//! [`ContextLayer`] around its handlers; [`Problem`] as their error; and [`serve()`]
 //! to end in good order.
 //!
 //! # Example

@@ -74,3 +74,32 @@ pub fn install_log(config: &TelemetryConfig) -> Result<(), TelemetryError> {
     };
     installed.map_err(TelemetryError::Taken)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Builder, Loader};
+
+    #[test]
+    fn a_filter_that_cannot_be_read_is_a_problem_of_its_section() {
+        let mut builder = Builder::new();
+        builder.section::<TelemetryConfig>("telemetry");
+        let loader = Loader::new()
+            .with_defaults("[telemetry]\nfilter = 'trine=loud'\nformat = 'jsn'\nfilt = 'x'");
+        let error = builder.configure(&loader).unwrap_err().to_string();
+        assert!(error.contains("telemetry.filt: unknown key; did you mean `filter`?"), "{error}");
+        assert!(error.contains("telemetry.format: expected one of `json`, `text`"), "{error}");
+
+        let config = TelemetryConfig { filter: "trine=loud".to_owned(), ..Default::default() };
+        assert_eq!(config.problems().len(), 1);
+        assert!(matches!(install_log(&config), Err(TelemetryError::Filter(_))));
+        assert!(TelemetryConfig::default().problems().is_empty());
+    }
+
+    #[test]
+    fn a_process_has_one_log() {
+        let config = TelemetryConfig { format: LogFormat::Json, ..TelemetryConfig::default() };
+        assert!(install_log(&config).is_ok());
+        assert!(matches!(install_log(&config), Err(TelemetryError::Taken(_))));
+    }
+}

@@ -111,8 +111,7 @@ const SLOW: Sql = Sql::per_engine()
 
 /// Expands to one named test per check, in a module of its own.
 ///
-/// `$connect` is an `async fn` that returns a [`Fixture`](crate::conformance::Fixture),
-/// and panics with instructions when its server cannot be had. The caller's
+/// `$connect` is an `async fn` that returns a `Fixture` of the suite, and panics with instructions when its server cannot be had. The caller's
 /// crate needs tokio with its macros.
 #[macro_export]
 macro_rules! conformance_tests {

@@ -403,18 +403,18 @@ impl Database {
     }
 
     pub(crate) fn check_status(&self, operation: &'static str, access: Access) -> Result<()> {
-        if !self.shared.status.is_proved() {
-            return Err(Error::unavailable(self.at(operation), Unavailable::NotProved));
-        }
         let status = self.shared.status.get();
         let is_taken = match access {
             Access::Read => status.can_read(),
             Access::Write => status.can_write(),
         };
-        if is_taken {
-            return Ok(());
+        if !is_taken {
+            return Err(Error::unavailable(self.at(operation), Unavailable::Status(status)));
         }
-        Err(Error::unavailable(self.at(operation), Unavailable::Status(status)))
+        if !self.shared.status.is_proved() {
+            return Err(Error::unavailable(self.at(operation), Unavailable::NotProved));
+        }
+        Ok(())
     }
 }
 

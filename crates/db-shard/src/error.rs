@@ -281,6 +281,8 @@ pub enum Unavailable {
     Status(ShardStatus),
     /// The key is being moved to another shard.
     Moving,
+    /// No shard takes new keys; the chain says why for each.
+    NoShard,
     /// What this process knows of the shard map is too old to act on.
     StaleMap,
     /// The shard has not been proved since this process knows it; the chain
@@ -296,6 +298,7 @@ impl fmt::Display for Unavailable {
             Self::NotStarted => f.write_str("the service is not started"),
             Self::Status(status) => write!(f, "the shard is {status}"),
             Self::Moving => f.write_str("the key is being moved"),
+            Self::NoShard => f.write_str("no shard takes new keys"),
             Self::StaleMap => f.write_str("the shard map is older than its lease"),
             Self::NotProved => f.write_str("the shard is not ready yet"),
         }

@@ -70,3 +70,21 @@ impl Failure {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use trine_core::Intensity;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn background_work_that_panics_too_often_ends_the_program_with_1() {
+        let container = trine::Builder::new().configure(&trine::Loader::new()).unwrap();
+        let container = container.build().unwrap();
+        let panics = || async { panic!("on purpose") };
+        container.tasks().supervise("panics", Intensity::default(), panics);
+        let failure = Failure::from(container.run(std::future::pending()).await.unwrap_err());
+        assert!(matches!(failure, Failure::Container(trine::Error::Task(_))), "{failure}");
+        assert_eq!(failure.report(), ExitCode::from(1));
+    }
+}

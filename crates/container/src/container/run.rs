@@ -25,7 +25,7 @@ impl Container {
     }
 
     /// Runs a server beside the services until `signal` ends, such as
-    /// [`signals`](crate::signals), and stops both in good order.
+    /// [`signals`](crate::signals()), and stops both in good order.
     ///
     /// The server runs from the beginning, so that it can tell that the process
     /// lives and is not ready. On the signal the process becomes unready; after

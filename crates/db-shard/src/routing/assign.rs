@@ -166,7 +166,7 @@ impl DbService {
         let cause = BoxError::from(format!("no shard takes new keys: {each}"));
         Error::Unavailable {
             at: self.global().at(operation),
-            reason: Unavailable::Refused,
+            reason: Unavailable::NoShard,
             cause: Some(cause),
         }
     }

@@ -18,14 +18,13 @@ use crate::wiring::{App, Plan};
 pub(super) async fn run(serve: Serve, settings: Settings, plan: Plan) -> Result<(), Failure> {
     let signal = trine::signals()
         .map_err(|cause| Failure::System { what: "take over signals", cause: cause.into() })?;
-    let folder = serve.import.filter(|folder| !folder.as_os_str().is_empty());
-    if let Some(folder) = folder.as_ref().filter(|folder| !folder.is_dir()) {
+    if let Some(folder) = serve.import.as_ref().filter(|folder| !folder.is_dir()) {
         return Err(Failure::Usage(format!("--import {}: no such folder", folder.display())));
     }
     settings.make_data_folder()?;
     let address = plan.starter.listen;
     let app = plan.build()?;
-    let job = folder.map(|folder| ImportJob { folder, data: settings.data.clone() });
+    let job = serve.import.map(|folder| ImportJob { folder, data: settings.data.clone() });
     match job {
         Some(job) if serve.exit_after_import => import_only(&app, &job, signal).await,
         job => {
