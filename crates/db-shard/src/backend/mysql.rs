@@ -26,6 +26,7 @@ use futures_util::TryStreamExt;
 use tokio::time::Instant;
 use trine_core::{Deadline, Durability, Span, Tasks};
 
+use self::alarm::Alarms;
 use self::connector::{Connector, Refusal};
 use self::decode::Layout;
 use self::held::Held;
@@ -70,6 +71,7 @@ struct Inner {
     pool: Pool,
     max: usize,
     acquire_timeout: Duration,
+    alarms: Alarms,
     is_closed: AtomicBool,
     tasks: Tasks,
 }
@@ -100,6 +102,7 @@ impl MysqlBackend {
                 pool,
                 max,
                 acquire_timeout: config.pool.acquire_timeout.get(),
+                alarms: Alarms::default(),
                 is_closed: AtomicBool::new(false),
                 tasks: Tasks::new(format!("db {name}")),
             }),
@@ -152,7 +155,7 @@ impl MysqlBackend {
         let inner = &self.inner;
         let started = Instant::now();
         let until = call.deadline.min(Deadline::after(inner.acquire_timeout));
-        match until.limit(inner.pool.get()).await {
+        match inner.alarms.limit(until, inner.pool.get()).await {
             Some(Ok(object)) => return Ok(object),
             Some(Err(error)) => return Err(self.refused(call, error)),
             None => {}

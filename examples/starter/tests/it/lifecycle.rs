@@ -51,12 +51,12 @@ async fn send_to_the_ready(replicas: Vec<Arc<Replica>>, token: String, answered:
 }
 
 /// Stops each replica in turn under load, and has `replace` start another one.
-async fn stop_in_turn(home: &Home, count: usize, replace: bool) {
+async fn stop_in_turn(home: &Home, email: &str, count: usize, replace: bool) {
     let mut starters = Vec::new();
     for _ in 0..count {
         starters.push(home.serve().await);
     }
-    let token = starters[0].account("ann@example.com").await.token().to_owned();
+    let token = starters[0].account(email).await.token().to_owned();
     for round in 0..count {
         let replicas: Vec<_> = starters.iter().map(Replica::new).collect();
         let (mut tasks, answered) = (JoinSet::new(), Arc::new(AtomicU64::new(0)));
@@ -110,7 +110,7 @@ mod sqlite {
     async fn no_request_fails_when_it_is_asked_to_stop_under_load() {
         let home = Home::sqlite().with_setting("container", "drain_timeout = \"20s\"");
         let home = home.with_drain_delay("500ms");
-        stop_in_turn(&home, 1, false).await;
+        stop_in_turn(&home, "ann@example.com", 1, false).await;
     }
 
     #[trine_testkit::test]
@@ -137,13 +137,25 @@ mod sqlite {
 }
 
 mod mariadb {
+    use trine_testkit::SoakPlan;
+
     use super::*;
     use crate::home::Engine;
 
     #[trine_testkit::test(timeout = "200s")]
     async fn no_request_fails_while_three_replicas_are_restarted_in_turn() {
         let home = Home::new(Engine::MariaDb).await.with_drain_delay("500ms");
-        stop_in_turn(&home, 3, true).await;
+        stop_in_turn(&home, "ann@example.com", 3, true).await;
+    }
+
+    #[trine_testkit::test(timeout = "600m")]
+    #[ignore = "long form: cargo xtask soak starter-restart"]
+    async fn soak_starter_restart() {
+        let home = Home::new(Engine::MariaDb).await.with_drain_delay("500ms");
+        let mut plan = SoakPlan::new("starter-restart", 1).unwrap();
+        while let Some(round) = plan.next_round() {
+            stop_in_turn(&home, &format!("ann{round}@example.com"), 3, true).await;
+        }
     }
 
     #[trine_testkit::test(timeout = "120s")]

@@ -1,11 +1,12 @@
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
 use tokio::time::{Sleep, sleep_until};
 use trine_core::Deadline;
 
-/// A timer that one connection uses for all its calls.
+/// A timer that is used for one call after the other.
 ///
 /// Deadlines mostly move forward, and to move a timer that is set already costs
 /// next to nothing; to set a new one for each call costs as much as reading the
@@ -38,6 +39,30 @@ impl Alarm {
             sleep.as_mut().poll(context).map(|()| None)
         })
         .await
+    }
+}
+
+/// Most timers kept for calls that wait.
+const MAX_KEPT: usize = 64;
+
+/// The timers of calls that have no connection yet.
+#[derive(Debug, Default)]
+pub(super) struct Alarms(Mutex<Vec<Alarm>>);
+
+impl Alarms {
+    /// Runs `work` until the deadline; `None` if it was dropped unfinished.
+    pub(super) async fn limit<F: Future>(&self, deadline: Deadline, work: F) -> Option<F::Output> {
+        let mut alarm = self.kept().pop().unwrap_or_default();
+        let ended = alarm.limit(deadline, work).await;
+        let mut kept = self.kept();
+        if kept.len() < MAX_KEPT {
+            kept.push(alarm);
+        }
+        ended
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Vec<Alarm>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
