@@ -38,7 +38,7 @@
 //! engine.
 //!
 //! * A write that was acknowledged survives what the [durability] of its
-//!   database promises (`acknowledged_writes_survive_kill_9`).
+//!   database promises (`nothing_acknowledged_is_lost_when_the_process_is_killed`).
 //! * A transaction is kept or undone as a whole, also when its future is
 //!   dropped, its body panics or its connection breaks
 //!   (`a_transaction_is_kept_or_undone_as_a_whole`,
@@ -48,10 +48,10 @@
 //!   `a_dropped_call_breaks_its_transaction`).
 //! * A key has one shard, however many processes assign it at once, and a call
 //!   for an unknown key or shard goes nowhere else
-//!   (`three_processes_give_each_key_one_shard`,
+//!   (`three_processes_assign_each_of_10_000_keys_to_one_shard`,
 //!   `an_unknown_shard_is_never_another_one`).
 //! * While a key moves, nothing written for it is lost or left behind
-//!   (`a_key_moves_under_load_without_a_loss`).
+//!   (`keys_move_under_load`).
 //! * A lost commit reply can be answered: committed, rolled back for good, or
 //!   still running (`tickets_tell_what_became_of_a_transaction`,
 //!   `a_ticket_asked_for_too_early_decides`).

@@ -167,7 +167,7 @@ fn a_thousand_cycles_leave_no_task_and_no_file() {
 // CO-13
 #[cfg(target_os = "linux")]
 #[test]
-#[ignore = "the long form: cargo test -p trine --test it soak_cycles -- --ignored"]
+#[ignore = "long form: cargo xtask soak cycles"]
 fn soak_cycles() {
     alone("cycles::soak_cycles", 20_000);
 }

@@ -171,7 +171,7 @@ async fn rolling_restarts_under_load_fail_no_request() {
 
 // CO-07
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "the long form: cargo test -p trine --test it soak_rolling -- --ignored --nocapture"]
+#[ignore = "long form: cargo xtask soak rolling"]
 async fn soak_rolling() {
     roll(334).await;
 }

