@@ -1,5 +1,6 @@
 use std::path::{Path, PathBuf};
 
+use ignore::WalkBuilder;
 use serde_json::Value;
 
 use crate::failure::{Context, Failure, Result};
@@ -70,21 +71,25 @@ impl Workspace {
         Run::cargo().within(&self.root)
     }
 
-    /// Returns the files that are, or would be, committed.
+    /// Returns the files that are, or would be, committed: those that no
+    /// `.gitignore` names. An unpacked archive, which has no `.git`, will do.
     ///
     /// # Errors
     ///
-    /// Fails if this is no git checkout.
+    /// Fails if a folder cannot be read.
     pub(crate) fn files(&self) -> Result<Vec<PathBuf>> {
-        let git =
-            Run::new("git").args(["ls-files", "--cached", "--others", "--exclude-standard", "-z"]);
-        let text = git.within(&self.root).text()?;
-        let mut files: Vec<_> =
-            text.split('\0').filter(|name| !name.is_empty()).map(PathBuf::from).collect();
-        // A file deleted but not yet committed is still listed.
-        files.retain(|file| self.root.join(file).is_file());
+        let mut walk = WalkBuilder::new(&self.root);
+        walk.standard_filters(false).git_ignore(true).require_git(false);
+        walk.filter_entry(|entry| entry.file_name() != ".git");
+        let mut files = Vec::new();
+        for entry in walk.build() {
+            let entry = entry.context("files of the checkout")?;
+            if entry.file_type().is_some_and(|kind| kind.is_file()) {
+                let path = entry.path();
+                files.push(path.strip_prefix(&self.root).unwrap_or(path).to_owned());
+            }
+        }
         files.sort();
-        files.dedup();
         Ok(files)
     }
 
@@ -129,6 +134,8 @@ impl Dependency {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use serde_json::json;
 
     use super::*;
@@ -152,5 +159,21 @@ mod tests {
         assert_eq!(first.features, ["mysql"]);
         assert_eq!(first.dependencies.len(), 1);
         assert!(first.dependencies[0].dev);
+    }
+
+    #[test]
+    fn files_are_found_without_git_and_ignored_ones_are_left_out() {
+        let root = std::env::temp_dir().join(format!("trine-xtask-{}", std::process::id()));
+        for file in ["src/a.rs", "target/b.rs", ".github/c.yml", ".git/config"] {
+            let path = root.join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        fs::write(root.join(".gitignore"), "/target\n").unwrap();
+        let workspace = Workspace { root: root.clone(), target: root.clone(), members: Vec::new() };
+        let files = workspace.files();
+        fs::remove_dir_all(&root).unwrap();
+        let expected = [".github/c.yml", ".gitignore", "src/a.rs"].map(PathBuf::from);
+        assert_eq!(files.unwrap(), expected);
     }
 }
