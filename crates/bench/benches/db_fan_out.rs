@@ -28,9 +28,9 @@ async fn main() {
     println!("{}, {SHARDS} shards", server.version());
 
     let runs = if std::env::args().any(|arg| arg == "--quick") { 11 } else { 51 };
-    db.fan_out().query::<i64>(SLOW, ()).await.expect("rows");
+    read_all(&db, SLOW).await;
     let all_time = median_time(runs, || async {
-        db.fan_out().query::<i64>(SLOW, ()).await.expect("rows");
+        read_all(&db, SLOW).await;
     })
     .await;
     let one_time = median_time(runs, || async {
@@ -50,8 +50,7 @@ async fn main() {
             .expect("a pool");
         raw.push(pool);
     }
-    let handles: Vec<_> =
-        (0..SHARDS as u32).map(|id| db.shard(id).expect("a shard")).collect();
+    let handles: Vec<_> = (0..SHARDS as u32).map(|id| db.shard(id).expect("a shard")).collect();
     let service = db.clone();
     let competitors = [
         (
@@ -59,7 +58,7 @@ async fn main() {
             operation(move |_| {
                 let db = service.clone();
                 async move {
-                    db.fan_out().query::<i64>(QUICK, ()).await.expect("rows");
+                    read_all(&db, QUICK).await;
                 }
             }),
         ),
@@ -93,4 +92,9 @@ async fn main() {
         compare("plain select over 16 shards", tasks, Rounds::from_args(), &competitors).await;
     }
     db.shutdown(trine_core::Deadline::after(Duration::from_secs(5))).await.expect("a shutdown");
+}
+
+async fn read_all(db: &DbService, statement: &str) {
+    let rows = db.fan_out().query::<i64>(statement, ()).await.expect("rows");
+    assert_eq!(rows.into_complete().expect("every shard").len(), SHARDS);
 }

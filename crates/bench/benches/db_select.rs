@@ -30,11 +30,7 @@ impl managed::Manager for Manager {
         Ok(connection)
     }
 
-    async fn recycle(
-        &self,
-        _: &mut MySqlConnection,
-        _: &Metrics,
-    ) -> RecycleResult<sqlx::Error> {
+    async fn recycle(&self, _: &mut MySqlConnection, _: &Metrics) -> RecycleResult<sqlx::Error> {
         Ok(())
     }
 }
@@ -106,8 +102,7 @@ async fn main() {
                             .fetch_one(&mut *connection)
                             .await
                             .expect("a row");
-                        let row: (u64, String) =
-                            (row.get::<i64, _>(0).unsigned_abs(), row.get(1));
+                        let row: (u64, String) = (row.get::<i64, _>(0).unsigned_abs(), row.get(1));
                         assert_eq!(row.0, index % ROWS);
                     }
                 }),
@@ -135,8 +130,7 @@ fn with_sqlx(pool: sqlx::MySqlPool) -> trine_bench::Operation {
     operation(move |index| {
         let pool = pool.clone();
         async move {
-            let row =
-                sqlx::query(SELECT).bind(index % ROWS).fetch_one(&pool).await.expect("a row");
+            let row = sqlx::query(SELECT).bind(index % ROWS).fetch_one(&pool).await.expect("a row");
             let row: (u64, String) = (row.get::<i64, _>(0).unsigned_abs(), row.get(1));
             assert_eq!(row.0, index % ROWS);
         }

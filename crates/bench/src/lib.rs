@@ -107,7 +107,10 @@ pub fn spread(mut values: Vec<f64>) -> (f64, f64, f64) {
 }
 
 /// Times `runs` runs of `work` and returns the median duration.
-pub async fn median_time<Fut: Future<Output = ()>>(runs: usize, work: impl Fn() -> Fut) -> Duration {
+pub async fn median_time<Fut: Future<Output = ()>>(
+    runs: usize,
+    work: impl Fn() -> Fut,
+) -> Duration {
     let mut times = Vec::with_capacity(runs);
     for _ in 0..runs {
         let began = Instant::now();

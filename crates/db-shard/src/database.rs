@@ -388,7 +388,8 @@ impl Database {
         let place = match context.tenant().filter(|_| !is_queued) {
             Some(tenant) => {
                 let at = self.at(operation);
-                Some(self.shared.tenants.enter(tenant, at, call.deadline).await?)
+                // Boxed, so that calls without a tenant stay small.
+                Some(Box::pin(self.shared.tenants.enter(tenant, at, call.deadline)).await?)
             }
             None => None,
         };

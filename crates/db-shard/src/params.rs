@@ -14,6 +14,15 @@ pub enum Param {
     Rows(Vec<Vec<Value>>),
 }
 
+impl Param {
+    pub(crate) fn into_one(self) -> Option<Value> {
+        match self {
+            Self::One(value) => Some(value),
+            Self::List(_) | Self::Rows(_) => None,
+        }
+    }
+}
+
 impl<T: Into<Value>> From<T> for Param {
     fn from(value: T) -> Self {
         Self::One(value.into())

@@ -174,6 +174,13 @@ impl StatementText {
         }
     }
 
+    pub(crate) fn shape(&self, engine: Engine) -> Shape {
+        match &self.repr {
+            Repr::Static(text) => Shape::of_constant(text, engine),
+            Repr::Shared(text) => Shape::of(text, engine),
+        }
+    }
+
     /// Tells whether the same text comes again, so that a prepared statement
     /// is worth keeping. Lists are written out in few lengths and count.
     #[must_use]

@@ -13,7 +13,6 @@ mod translate;
 
 use std::fmt;
 use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
@@ -21,7 +20,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use deadpool::Runtime;
-use deadpool::managed::{PoolError, TimeoutType, Timeouts};
+use deadpool::managed::PoolError;
 use futures_util::TryStreamExt;
 use tokio::time::Instant;
 use trine_core::{Deadline, Durability, Span, Tasks};
@@ -39,15 +38,13 @@ use super::{
     RowStream, ServerFacts, Statement,
 };
 use crate::error::At;
-use crate::{DatabaseName, Engine, Error, MysqlConfig, Result, ResultSet};
+use crate::{DatabaseName, Engine, Error, MysqlConfig, Result, ResultSet, Unavailable};
 
 pub(crate) use transaction::MysqlTransaction;
 
 /// How long a commit that is not synced may stay in memory: the servers flush
 /// their logs once a second.
 const FLUSH_INTERVAL: Span = Span::secs(1);
-/// Take a free connection, or answer at once that there is none.
-const AT_ONCE: Timeouts = Timeouts { wait: Some(Duration::ZERO), create: None, recycle: None };
 
 /// A MySQL or MariaDB database, reached over a bounded pool of connections.
 ///
@@ -128,11 +125,13 @@ impl MysqlBackend {
             return Err(Error::Closed { at: self.at(call) });
         }
         self.shield().start(&inner.tasks);
-        let object = match self.take(call).await {
-            Some(Ok(object)) => object,
-            Some(Err(PoolError::Timeout(TimeoutType::Wait))) => Box::pin(self.wait(call)).await?,
-            Some(Err(error)) => return Err(self.refused(call, error)),
-            None => return Err(timed_out(self.at(call), call, Stake::Nothing)),
+        // Boxed: a call's future of more than a kibibyte would cost the
+        // allocator's lock each time.
+        let mut taking = Box::pin(inner.pool.get());
+        let first = poll_fn(|context| Poll::Ready(taking.as_mut().poll(context))).await;
+        let object = match first {
+            Poll::Ready(taken) => taken.map_err(|error| self.refused(call, error))?,
+            Poll::Pending => Box::pin(self.wait(call, taking)).await?,
         };
         let held = Held::new(object);
         if inner.is_closed.load(Ordering::Acquire) {
@@ -141,29 +140,31 @@ impl MysqlBackend {
         Ok(held)
     }
 
-    /// Takes a connection if one is free or can be made.
-    async fn take(&self, call: &Call) -> Option<Result<Object, PoolError<Refusal>>> {
-        let mut taking = pin!(self.inner.pool.timeout_get(&AT_ONCE));
-        let first = poll_fn(|context| Poll::Ready(taking.as_mut().poll(context))).await;
-        match first {
-            Poll::Ready(taken) => Some(taken),
-            Poll::Pending => call.deadline.limit(taking).await,
-        }
-    }
-
-    async fn wait(&self, call: &Call) -> Result<Object> {
+    /// Waits until a connection is free, or one is made.
+    async fn wait(
+        &self,
+        call: &Call,
+        taking: impl Future<Output = Result<Object, PoolError<Refusal>>>,
+    ) -> Result<Object> {
         let inner = &self.inner;
         let started = Instant::now();
         let until = call.deadline.min(Deadline::after(inner.acquire_timeout));
-        match inner.alarms.limit(until, inner.pool.get()).await {
-            Some(Ok(object)) => return Ok(object),
-            Some(Err(error)) => return Err(self.refused(call, error)),
-            None => {}
+        if let Some(taken) = inner.alarms.limit(until, taking).await {
+            return taken.map_err(|error| self.refused(call, error));
+        }
+        // With fewer connections than there may be, the wait was for one to
+        // be made.
+        let stats = self.stats();
+        let is_connecting = stats.size < stats.max;
+        if is_connecting && call.deadline.has_passed() {
+            return Err(timed_out(self.at(call), call, Stake::Nothing));
         }
         if let Some(refusal) = inner.pool.manager().gate().refusal() {
             return Err(refusal.into_error(self.at(call)));
         }
-        let stats = self.stats();
+        if is_connecting {
+            return Err(Error::unavailable(self.at(call), Unavailable::Unreachable));
+        }
         Err(Error::Exhausted {
             at: self.at(call),
             what: "connection",
@@ -236,7 +237,7 @@ impl MysqlBackend {
                         match layout.read(&answer) {
                             Ok(row) => yield row,
                             Err(column) => {
-                                ended = Some(Err(Failure::Column(column)));
+                                ended = Some(Err(Failure::Column(Box::new(column))));
                                 break;
                             }
                         }

@@ -79,11 +79,7 @@ struct Series {
 impl Recorder {
     /// Runs one call. A dropped one counts as interrupted.
     async fn record<T>(&self, step: Step, call: impl Future<Output = Result<T>>) -> Result<T> {
-        let mut pending = Pending { recorder: self, step, began: Instant::now(), is_over: false };
-        let result = call.await;
-        pending.is_over = true;
-        self.finished(step, pending.began.elapsed(), result.as_ref().err().map(crate::Error::kind));
-        result
+        self.timed(step, call).await.0
     }
 
     /// As [`record`](Self::record), and logs the text of a slow statement.
@@ -93,9 +89,7 @@ impl Recorder {
         text: StatementText,
         call: impl Future<Output = Result<T>>,
     ) -> Result<T> {
-        let began = Instant::now();
-        let result = self.record(step, call).await;
-        let elapsed = began.elapsed();
+        let (result, elapsed) = self.timed(step, call).await;
         if elapsed >= self.0.slow {
             let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
             let is_ok = result.is_ok();
@@ -109,6 +103,19 @@ impl Recorder {
             );
         }
         result
+    }
+
+    async fn timed<T>(
+        &self,
+        step: Step,
+        call: impl Future<Output = Result<T>>,
+    ) -> (Result<T>, Duration) {
+        let mut pending = Pending { recorder: self, step, began: Instant::now(), is_over: false };
+        let result = call.await;
+        pending.is_over = true;
+        let elapsed = pending.began.elapsed();
+        self.finished(step, elapsed, result.as_ref().err().map(crate::Error::kind));
+        (result, elapsed)
     }
 
     fn finished(&self, step: Step, elapsed: Duration, error: Option<ErrorKind>) {

@@ -28,7 +28,7 @@ pub(crate) fn prepare(
     let Some(text) = sql.resolve(engine) else {
         return Err(Error::invalid(at(), format!("the statement has no text for {engine}")));
     };
-    let shape = Shape::of(text.as_str(), engine);
+    let shape = text.shape(engine);
     if let Some(refusal) = refusal(&shape, takes) {
         return Err(Error::invalid(at(), refusal));
     }

@@ -31,11 +31,11 @@ pub(crate) fn expand(
         return Err(Misfit::Count { expected: parameters, found: params.len() });
     }
     if params.iter().all(|param| matches!(param, Param::One(_))) {
-        let one = |param| match param {
-            Param::One(value) => Some(value),
-            Param::List(_) | Param::Rows(_) => None,
-        };
-        return Ok((text, params.into_iter().filter_map(one).collect()));
+        // Collecting would shrink the buffer in place, which takes the
+        // allocator's lock.
+        let mut values = Vec::with_capacity(params.len());
+        values.extend(params.into_iter().filter_map(Param::into_one));
+        return Ok((text, values));
     }
     let mut written = String::with_capacity(text.as_str().len() + 64);
     let mut values = Vec::new();

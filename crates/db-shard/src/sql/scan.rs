@@ -1,4 +1,15 @@
+use std::cell::RefCell;
+use std::collections::HashMap;
+
 use super::Engine;
+
+/// Most shapes that a thread keeps; a program that leaks its texts stays
+/// bounded.
+const MAX_KEPT: usize = 4096;
+
+thread_local! {
+    static SHAPES: RefCell<HashMap<(usize, usize, Engine), Shape>> = RefCell::default();
+}
 
 /// What the first word of a statement says about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +42,23 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
+    /// Returns the shape of a text of the program, which each thread scans once.
+    pub(super) fn of_constant(text: &'static str, engine: Engine) -> Self {
+        // No other text can ever stand at the same place.
+        let key = (text.as_ptr().addr(), text.len(), engine);
+        SHAPES.with_borrow_mut(|shapes| {
+            if let Some(shape) = shapes.get(&key) {
+                return *shape;
+            }
+            let shape = Self::of(text, engine);
+            if shapes.len() < MAX_KEPT {
+                shapes.insert(key, shape);
+            }
+            shape
+        })
+    }
+
+    /// Scans a text.
     pub(crate) fn of(text: &str, engine: Engine) -> Self {
         let mut shape =
             Self { verb: Verb::Empty, parameters: 0, is_many: false, is_numbered: false };

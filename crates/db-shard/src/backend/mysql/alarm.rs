@@ -32,8 +32,11 @@ impl Alarm {
         if sleep.deadline() != instant {
             sleep.as_mut().reset(instant);
         }
+        let mut was_just_polled = true;
         poll_fn(|context| {
-            if let Poll::Ready(output) = work.as_mut().poll(context) {
+            if !std::mem::take(&mut was_just_polled)
+                && let Poll::Ready(output) = work.as_mut().poll(context)
+            {
                 return Poll::Ready(Some(output));
             }
             sleep.as_mut().poll(context).map(|()| None)

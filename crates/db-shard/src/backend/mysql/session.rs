@@ -58,7 +58,7 @@ pub(super) enum Failure {
     /// The driver's or the server's error.
     Driver(sqlx::Error),
     /// A value in the result cannot be read.
-    Column(InvalidColumn),
+    Column(Box<InvalidColumn>),
     /// There are more rows than the call may gather.
     TooManyRows,
 }
@@ -365,7 +365,7 @@ impl Gathered {
         }
         match layout.read(row) {
             Ok(row) => self.rows.push(row),
-            Err(column) => self.problem = Some(Failure::Column(column)),
+            Err(column) => self.problem = Some(Failure::Column(Box::new(column))),
         }
     }
 

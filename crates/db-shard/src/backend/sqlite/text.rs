@@ -33,7 +33,7 @@ pub(super) struct Plan {
 
 impl Plan {
     pub(super) fn of(text: &StatementText) -> Self {
-        let shape = Shape::of(text.as_str(), Engine::Sqlite);
+        let shape = text.shape(Engine::Sqlite);
         let tail = Tail::of(text.as_str());
         // The line break ends a comment that the text may end with.
         let wrapped =
