@@ -94,7 +94,7 @@ async fn main() {
     db.shutdown(trine_core::Deadline::after(Duration::from_secs(5))).await.expect("a shutdown");
 }
 
-async fn read_all(db: &DbService, statement: &str) {
+async fn read_all(db: &DbService, statement: &'static str) {
     let rows = db.fan_out().query::<i64>(statement, ()).await.expect("rows");
     assert_eq!(rows.into_complete().expect("every shard").len(), SHARDS);
 }

@@ -83,6 +83,16 @@ impl Lifecycle {
         }
     }
 
+    /// Returns the life cycle of something that has nothing to start: running
+    /// from the beginning.
+    #[must_use]
+    pub fn running(name: impl Into<Box<str>>) -> Self {
+        let lifecycle = Self::new(name);
+        lifecycle.shared.gate.store(OPEN, Ordering::Release);
+        lifecycle.shared.state.send_replace(State::Running);
+        lifecycle
+    }
+
     /// Returns the name of the service.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -454,6 +464,16 @@ mod tests {
 
     async fn close(lifecycle: &Lifecycle, deadline: Deadline) -> Shutdown {
         lifecycle.shutdown(deadline, || async { Ok::<_, Failure>(()) }).await.unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_has_nothing_to_start_runs_until_it_is_shut_down() {
+        let lifecycle = Lifecycle::running("lent");
+        assert_eq!(lifecycle.state(), State::Running);
+        drop(lifecycle.enter().unwrap());
+        let closing = || async { Ok::<(), Away>(()) };
+        lifecycle.shutdown(Deadline::after(Duration::from_secs(1)), closing).await.unwrap();
+        assert!(matches!(lifecycle.enter(), Err(Refused::Closed)));
     }
 
     #[tokio::test(start_paused = true)]

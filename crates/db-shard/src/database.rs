@@ -2,6 +2,7 @@ mod outcome;
 pub(crate) mod prepare;
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
@@ -15,8 +16,8 @@ use crate::error::At;
 use crate::executor::Executors;
 use crate::tenant::{Place, TenantLimit};
 use crate::{
-    Capabilities, DatabaseName, Done, Engine, Error, FromRow, IntoParams, PoolStats, Procedures,
-    Result, ResultSet, ShardStatus, SqlText, Unavailable,
+    Capabilities, DatabaseName, DbConfig, Done, Engine, Error, FromRow, IntoParams, PoolStats,
+    Procedures, Result, ResultSet, ShardStatus, SqlText, Unavailable,
 };
 
 use prepare::{Takes, prepare};
@@ -54,6 +55,19 @@ pub(crate) struct Settings {
     pub(crate) max_rows: u64,
     pub(crate) tenant_in_flight: usize,
     pub(crate) ticket_retention: Duration,
+}
+
+impl Settings {
+    /// Returns the settings of a database with `pool` connections.
+    pub(crate) fn new(config: &DbConfig, pool: u32) -> Self {
+        let tenant = config.tenant_in_flight.map_or((pool / 2).max(1), NonZeroU32::get);
+        Self {
+            query_timeout: config.query_timeout.get(),
+            max_rows: config.max_rows.get(),
+            tenant_in_flight: usize::try_from(tenant).unwrap_or(usize::MAX),
+            ticket_retention: config.ticket_retention.get(),
+        }
+    }
 }
 
 impl Shared {

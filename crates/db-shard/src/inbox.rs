@@ -34,7 +34,7 @@ const REMEMBER: Sql = Sql::per_engine()
 #[derive(Clone, Debug)]
 pub struct Inbox {
     consumer: Box<str>,
-    retention: Duration,
+    pub(crate) retention: Duration,
 }
 
 /// Whether a message is new to a consumer.
@@ -91,14 +91,8 @@ impl Inbox {
     /// the errors of the database.
     pub async fn once(&self, tx: &mut Tx, id: &str) -> Result<Once> {
         const OPERATION: &str = "inbox.once";
-        let bounds =
-            [("consumer", &*self.consumer, Self::MAX_CONSUMER), ("message id", id, Self::MAX_ID)];
-        for (what, text, max) in bounds {
-            if text.is_empty() || text.len() > max {
-                let found = text.len();
-                let detail = format!("{what} of {found} bytes: expected 1 to {max}");
-                return Err(Error::invalid(tx.database().at(OPERATION), detail));
-            }
+        if let Err(detail) = self.check(id) {
+            return Err(Error::invalid(tx.database().at(OPERATION), detail));
         }
         let open = tx.open_mut(OPERATION)?;
         let call = open.call(OPERATION);
@@ -108,6 +102,17 @@ impl Inbox {
         let result = open.expose().run(call, remember).await;
         let reply = open.settle(result)?;
         Ok(if reply.done.affected == 0 { Once::Repeated } else { Once::First })
+    }
+
+    pub(crate) fn check(&self, id: &str) -> Result<(), String> {
+        let bounds =
+            [("consumer", &*self.consumer, Self::MAX_CONSUMER), ("message id", id, Self::MAX_ID)];
+        for (what, text, max) in bounds {
+            if text.is_empty() || text.len() > max {
+                return Err(format!("{what} of {} bytes: expected 1 to {max}", text.len()));
+            }
+        }
+        Ok(())
     }
 }
 

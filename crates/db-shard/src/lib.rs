@@ -95,7 +95,7 @@ mod executor;
 mod fan_out;
 mod fence;
 mod inbox;
-#[cfg(all(feature = "sqlx-0_9", feature = "mysql"))]
+#[cfg(all(feature = "sqlx-0_9", any(feature = "mysql", feature = "sqlite")))]
 mod interop;
 mod map;
 mod migrate;
@@ -132,6 +132,8 @@ pub use error::{At, Conflict, DatabaseName, Error, Result, Unavailable};
 pub use error_log::ErrorRecord;
 pub use fan_out::{FanOut, FanOutCall, FanOutValue, Partial, Total};
 pub use inbox::{Inbox, Once};
+#[cfg(all(feature = "sqlx-0_9", any(feature = "mysql", feature = "sqlite")))]
+pub use interop::HostConnection;
 pub use migrate::{
     AppliedStep, DatabaseReport, Drift, MigrationOutcome, MigrationReport, PendingStep, StepState,
     migrate, pending, print_migrations,

@@ -82,7 +82,7 @@ fn shards() -> MigrationSet {
     )
 }
 
-fn everywhere() -> MigrationSet {
+pub(crate) fn everywhere() -> MigrationSet {
     MigrationSet::new("trine-db-shard", MigrationScope::Everywhere).step(
         MigrationStep::new(1, "fences, inboxes, tickets, errors")
             .on(

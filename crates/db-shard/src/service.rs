@@ -320,13 +320,7 @@ impl DbService {
 
 fn settings(config: &DbConfig, connection: &str) -> Settings {
     let pool = config.connections.get(connection).map_or(1, crate::ConnectionConfig::pool_size);
-    let tenant = config.tenant_in_flight.map_or((pool / 2).max(1), std::num::NonZeroU32::get);
-    Settings {
-        query_timeout: config.query_timeout.get(),
-        max_rows: config.max_rows.get(),
-        tenant_in_flight: usize::try_from(tenant).unwrap_or(usize::MAX),
-        ticket_retention: config.ticket_retention.get(),
-    }
+    Settings::new(config, pool)
 }
 
 #[async_trait]

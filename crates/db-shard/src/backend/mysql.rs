@@ -5,42 +5,45 @@ mod decode;
 mod encode;
 mod gate;
 mod held;
+#[cfg(feature = "sqlx-0_9")]
+mod host_pool;
 mod manager;
+mod own_pool;
 mod session;
 mod shield;
 mod transaction;
 mod translate;
 
 use std::fmt;
-use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use deadpool::Runtime;
-use deadpool::managed::PoolError;
 use futures_util::TryStreamExt;
-use tokio::time::Instant;
-use trine_core::{Deadline, Durability, Span, Tasks};
+use trine_core::{Deadline, Durability, Span};
 
-use self::alarm::Alarms;
-use self::connector::{Connector, Refusal};
 use self::decode::Layout;
 use self::held::Held;
-use self::manager::{Manager, Object, Pool};
+#[cfg(feature = "sqlx-0_9")]
+use self::host_pool::HostPool;
+use self::own_pool::OwnPool;
 use self::session::Failure;
-use self::shield::Shield;
-use self::translate::{Stake, timed_out};
+use self::translate::Stake;
 use super::{
     BackendTransaction, BeginOptions, Call, Capabilities, DbBackend, Isolation, PoolStats, Reply,
     RowStream, ServerFacts, Statement,
 };
 use crate::error::At;
-use crate::{DatabaseName, Engine, Error, MysqlConfig, Result, ResultSet, Unavailable};
+use crate::{DatabaseName, Engine, Error, MysqlConfig, Result, ResultSet};
 
 pub(crate) use transaction::MysqlTransaction;
+
+/// Returns what an error of the driver's means in a transaction of the host's.
+#[cfg(feature = "sqlx-0_9")]
+pub(crate) fn host_error(at: At, call: &Call, error: sqlx::Error) -> Error {
+    translate::translate(at, call, Stake::Uncommitted, error).error
+}
 
 /// How long a commit that is not synced may stay in memory: the servers flush
 /// their logs once a second.
@@ -63,14 +66,19 @@ pub struct MysqlBackend {
     inner: Arc<Inner>,
 }
 
+#[derive(Debug)]
 struct Inner {
     name: DatabaseName,
-    pool: Pool,
-    max: usize,
-    acquire_timeout: Duration,
-    alarms: Alarms,
+    source: Source,
     is_closed: AtomicBool,
-    tasks: Tasks,
+}
+
+/// Whose connections they are.
+#[derive(Debug)]
+enum Source {
+    Own(OwnPool),
+    #[cfg(feature = "sqlx-0_9")]
+    Host(HostPool),
 }
 
 impl MysqlBackend {
@@ -84,105 +92,44 @@ impl MysqlBackend {
         config: &MysqlConfig,
         query_timeout: Duration,
     ) -> Result<Self> {
-        let connector = Arc::new(Connector::new(name, config, query_timeout)?);
-        let max = usize::try_from(config.pool.max.get()).unwrap_or(usize::MAX);
-        let grace = config.cancel_grace.get();
-        let shield = Arc::new(Shield::new(config.cancel, grace, Arc::clone(&connector), max));
-        let manager = Manager::new(connector, shield, config.pool.idle_check.get());
-        let pool =
-            Pool::builder(manager).max_size(max).runtime(Runtime::Tokio1).build().map_err(
-                |error| Error::Internal { at: At::new("open", name), cause: error.into() },
-            )?;
-        Ok(Self {
-            inner: Arc::new(Inner {
-                name: name.clone(),
-                pool,
-                max,
-                acquire_timeout: config.pool.acquire_timeout.get(),
-                alarms: Alarms::default(),
-                is_closed: AtomicBool::new(false),
-                tasks: Tasks::new(format!("db {name}")),
-            }),
-        })
+        Ok(Self::new(name, Source::Own(OwnPool::open(name, config, query_timeout)?)))
+    }
+
+    /// Returns a database that borrows the connections of a host's pool.
+    #[cfg(feature = "sqlx-0_9")]
+    pub(crate) fn borrow(name: &DatabaseName, pool: sqlx::MySqlPool) -> Self {
+        Self::new(name, Source::Host(HostPool::new(pool)))
+    }
+
+    fn new(name: &DatabaseName, source: Source) -> Self {
+        let inner = Inner { name: name.clone(), source, is_closed: AtomicBool::new(false) };
+        Self { inner: Arc::new(inner) }
     }
 
     fn at(&self, call: &Call) -> At {
         At::new(call.operation, &self.inner.name)
     }
 
-    fn shield(&self) -> &Arc<Shield> {
-        self.inner.pool.manager().shield()
-    }
-
     fn name(&self) -> &DatabaseName {
         &self.inner.name
     }
 
-    /// Takes a connection from the pool. No timer runs if one is free.
+    /// Takes a connection, set up as every other.
     async fn acquire(&self, call: &Call) -> Result<Held> {
         let inner = &self.inner;
+        let at = || self.at(call);
         if inner.is_closed.load(Ordering::Acquire) {
-            return Err(Error::Closed { at: self.at(call) });
+            return Err(Error::Closed { at: at() });
         }
-        self.shield().start(&inner.tasks);
-        // Boxed: a call's future of more than a kibibyte would cost the
-        // allocator's lock each time.
-        let mut taking = Box::pin(inner.pool.get());
-        let first = poll_fn(|context| Poll::Ready(taking.as_mut().poll(context))).await;
-        let object = match first {
-            Poll::Ready(taken) => taken.map_err(|error| self.refused(call, error))?,
-            Poll::Pending => Box::pin(self.wait(call, taking)).await?,
+        let held = match &inner.source {
+            Source::Own(pool) => Held::new(pool.acquire(&inner.name, call).await?),
+            #[cfg(feature = "sqlx-0_9")]
+            Source::Host(pool) => Held::lent(Box::pin(pool.acquire(&inner.name, call)).await?),
         };
-        let held = Held::new(object);
         if inner.is_closed.load(Ordering::Acquire) {
-            return Err(Error::Closed { at: self.at(call) });
+            return Err(Error::Closed { at: at() });
         }
         Ok(held)
-    }
-
-    /// Waits until a connection is free, or one is made.
-    async fn wait(
-        &self,
-        call: &Call,
-        taking: impl Future<Output = Result<Object, PoolError<Refusal>>>,
-    ) -> Result<Object> {
-        let inner = &self.inner;
-        let started = Instant::now();
-        let until = call.deadline.min(Deadline::after(inner.acquire_timeout));
-        if let Some(taken) = inner.alarms.limit(until, taking).await {
-            return taken.map_err(|error| self.refused(call, error));
-        }
-        // With fewer connections than there may be, the wait was for one to
-        // be made.
-        let stats = self.stats();
-        let is_connecting = stats.size < stats.max;
-        if is_connecting && call.deadline.has_passed() {
-            return Err(timed_out(self.at(call), call, Stake::Nothing));
-        }
-        if let Some(refusal) = inner.pool.manager().gate().refusal() {
-            return Err(refusal.into_error(self.at(call)));
-        }
-        if is_connecting {
-            return Err(Error::unavailable(self.at(call), Unavailable::Unreachable));
-        }
-        Err(Error::Exhausted {
-            at: self.at(call),
-            what: "connection",
-            waited: started.elapsed(),
-            in_use: stats.size.saturating_sub(stats.idle),
-            max: stats.max,
-            waiting: stats.waiting,
-            setting: "db.connections.<name>.pool.max",
-        })
-    }
-
-    fn refused(&self, call: &Call, error: PoolError<Refusal>) -> Error {
-        let at = self.at(call);
-        match error {
-            PoolError::Backend(refusal) => refusal.into_error(at),
-            PoolError::Closed => Error::Closed { at },
-            other => Error::Internal { at, cause: other.to_string().into() },
-        }
     }
 
     async fn facts(&self, call: &Call) -> Result<ServerFacts> {
@@ -276,11 +223,17 @@ impl DbBackend for MysqlBackend {
     }
 
     async fn prove(&self, call: Call) -> Result<ServerFacts> {
-        let facts = self.facts(&call).await?;
-        match call.deadline.limit(self.shield().prove()).await {
-            Some(Ok(())) => Ok(facts),
-            Some(Err(refusal)) => Err(refusal.into_error(self.at(&call))),
-            None => Err(timed_out(self.at(&call), &call, Stake::Nothing)),
+        match &self.inner.source {
+            Source::Own(pool) => {
+                let facts = self.facts(&call).await?;
+                pool.prove(self.name(), &call).await?;
+                Ok(facts)
+            }
+            #[cfg(feature = "sqlx-0_9")]
+            Source::Host(pool) => {
+                pool.forget();
+                self.facts(&call).await
+            }
         }
     }
 
@@ -329,49 +282,20 @@ impl DbBackend for MysqlBackend {
     }
 
     fn stats(&self) -> PoolStats {
-        let status = self.inner.pool.status();
-        let (cancelled, abandoned) = self.shield().counts();
-        PoolStats {
-            max: self.inner.max,
-            size: status.size,
-            idle: status.available,
-            waiting: status.waiting,
-            connects: self.inner.pool.manager().connector().connects(),
-            cancelled,
-            abandoned,
+        match &self.inner.source {
+            Source::Own(pool) => pool.stats(),
+            #[cfg(feature = "sqlx-0_9")]
+            Source::Host(pool) => pool.stats(),
         }
     }
 
     async fn close(&self, deadline: Deadline) {
-        let inner = &self.inner;
-        inner.is_closed.store(true, Ordering::Release);
-        // Waiting callers are refused; connections that are given back from
-        // now on leave the pool.
-        let idle = inner.pool.retain(|_, _| false).removed;
-        inner.pool.close();
-        let farewell = async {
-            for session in idle {
-                session.close().await;
-            }
-        };
-        deadline.limit(farewell).await;
-        deadline.limit(self.emptied()).await;
-        inner.tasks.shutdown(deadline).await;
-        self.shield().close().await;
-    }
-}
-
-impl MysqlBackend {
-    async fn emptied(&self) {
-        let pool = &self.inner.pool;
-        loop {
-            let left = pool.manager().left.notified();
-            tokio::pin!(left);
-            left.as_mut().enable();
-            if pool.status().size == 0 {
-                return;
-            }
-            left.await;
+        self.inner.is_closed.store(true, Ordering::Release);
+        match &self.inner.source {
+            Source::Own(pool) => pool.close(deadline).await,
+            // The host closes what is its own.
+            #[cfg(feature = "sqlx-0_9")]
+            Source::Host(_) => {}
         }
     }
 }

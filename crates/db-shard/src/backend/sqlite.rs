@@ -44,6 +44,12 @@ use sync::WalSync;
 use transaction::SqliteTransaction;
 use writer::{Request, Writer};
 
+/// Returns what an error of the driver's means in a transaction of the host's.
+#[cfg(feature = "sqlx-0_9")]
+pub(crate) fn host_error(at: crate::At, call: &Call, error: sqlx::Error) -> Error {
+    translate::translate(at, call, Arc::new(error), translate::Phase::Write)
+}
+
 /// A SQLite database in write-ahead mode: one connection that writes, owned by
 /// one task, and some that only read.
 ///

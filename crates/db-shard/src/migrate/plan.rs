@@ -13,13 +13,19 @@ use crate::{DatabaseName, Engine, Error, Result, StatementText};
 pub(crate) enum Part {
     Global,
     Shard,
+    /// The only one there is, of a host's own.
+    #[cfg_attr(
+        not(all(feature = "sqlx-0_9", feature = "mysql")),
+        expect(dead_code, reason = "only interop has such a database")
+    )]
+    Only,
 }
 
 impl Part {
     fn takes(self, scope: MigrationScope) -> bool {
         match scope {
-            MigrationScope::Global => self == Self::Global,
-            MigrationScope::Shards => self == Self::Shard,
+            MigrationScope::Global => matches!(self, Self::Global | Self::Only),
+            MigrationScope::Shards => matches!(self, Self::Shard | Self::Only),
             MigrationScope::Everywhere => true,
         }
     }

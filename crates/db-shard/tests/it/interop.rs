@@ -1,5 +1,7 @@
 //! Statements of the host's own driver inside Trine's transactions.
 
+mod host;
+
 mod mariadb {
     use trine_core::{ErrorKind, Secret};
     use trine_db_shard::{DbConfig, DbService, MigrateMode};

@@ -92,12 +92,7 @@ impl Connector {
         let mut driver = self.options.connect().await.map_err(Refusal::from)?;
         let greeting = sqlx::raw_sql(AssertSqlSafe(Arc::clone(&self.greeting)));
         let row = driver.fetch_all(greeting).await.map_err(Refusal::from)?.pop();
-        let facts = row.as_ref().and_then(Facts::read).ok_or_else(|| {
-            Refusal::new(
-                Reason::Unsupported("a server that does not tell its version".into()),
-                None,
-            )
-        })?;
+        let facts = row.as_ref().and_then(Facts::read).ok_or_else(Refusal::unknown_server)?;
         facts.server.check()?;
         let cache = usize::try_from(self.statement_cache).unwrap_or(UNBOUNDED);
         let limit = self.statement_limit;
@@ -144,6 +139,20 @@ fn lifetime_factor() -> f64 {
 }
 
 /// The comments are read by one of the two products only.
+macro_rules! facts {
+    ($more:literal) => {
+        concat!(
+            "SELECT CONNECTION_ID(), VERSION(), \
+             CONCAT_WS('/', /*!80000 @@server_uuid, */ @@hostname, @@port, UNIX_TIMESTAMP() - \
+             (SELECT VARIABLE_VALUE FROM /*M! information_schema.GLOBAL_STATUS */ \
+             /*!80000 performance_schema.global_status */ WHERE VARIABLE_NAME = 'UPTIME'), \
+             SUBSTRING(UUID(), 20, 4)), \
+             @@innodb_rollback_on_timeout, NOW(6), CAST(0 AS DECIMAL(65, 30))",
+            $more
+        )
+    };
+}
+
 fn greeting(query_timeout: Duration) -> String {
     let lock_wait = (query_timeout / 2).as_secs().clamp(1, 3600);
     let seconds = query_timeout.as_secs().max(1);
@@ -157,24 +166,28 @@ fn greeting(query_timeout: Duration) -> String {
          sql_mode = 'PIPES_AS_CONCAT,STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,\
          ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION' \
          /*M! , {mariadb} */ /*!80000 , {mysql} */; \
-         SELECT CONNECTION_ID(), VERSION(), \
-         CONCAT_WS('/', /*!80000 @@server_uuid, */ @@hostname, @@port, UNIX_TIMESTAMP() - \
-         (SELECT VARIABLE_VALUE FROM /*M! information_schema.GLOBAL_STATUS */ \
-         /*!80000 performance_schema.global_status */ WHERE VARIABLE_NAME = 'UPTIME'), \
-         SUBSTRING(UUID(), 20, 4)), \
-         @@innodb_rollback_on_timeout, NOW(6), CAST(0 AS DECIMAL(65, 30))"
+         {FACTS}"
     )
 }
 
-/// What a new connection answered.
-struct Facts {
-    id: u64,
-    server: Server,
-    types: NativeTypes,
+/// What [`Facts`] are read from.
+const FACTS: &str = facts!("");
+
+/// The same, with what a host's session has to be like.
+#[cfg(feature = "sqlx-0_9")]
+pub(super) const HOST_FACTS: &str =
+    facts!(", @@autocommit, @@time_zone, @@system_time_zone, @@character_set_client, @@sql_mode");
+
+/// What a connection answered about itself.
+#[derive(Clone, Debug)]
+pub(super) struct Facts {
+    pub(super) id: u64,
+    pub(super) server: Server,
+    pub(super) types: NativeTypes,
 }
 
 impl Facts {
-    fn read(row: &MySqlRow) -> Option<Self> {
+    pub(super) fn read(row: &MySqlRow) -> Option<Self> {
         let text = |column: usize| row.try_get_unchecked::<&str, _>(column).ok();
         let kind = |column: usize| Some(row.columns().get(column)?.type_info().clone());
         let (product, version) = Product::read(text(1)?)?;
@@ -188,6 +201,26 @@ impl Facts {
             },
             types: NativeTypes { datetime: kind(4)?, decimal: kind(5)? },
         })
+    }
+
+    /// Returns what of a host's session would change the meaning of statements
+    /// or values.
+    #[cfg(feature = "sqlx-0_9")]
+    pub(super) fn complaint(row: &MySqlRow) -> Option<String> {
+        let text = |column: usize| row.try_get_unchecked::<&str, _>(column).unwrap_or_default();
+        let [autocommit, zone, system, charset, modes] = [6, 7, 8, 9, 10].map(text);
+        let zone = if zone == "SYSTEM" { system } else { zone };
+        let mode = modes.split(',').find(|m| matches!(*m, "ANSI_QUOTES" | "NO_BACKSLASH_ESCAPES"));
+        let (setting, found, expected) = if autocommit != "1" {
+            ("autocommit", autocommit, "1")
+        } else if !matches!(zone, "+00:00" | "UTC") {
+            ("time_zone", zone, "+00:00")
+        } else if charset != "utf8mb4" {
+            ("character_set_client", charset, "utf8mb4")
+        } else {
+            ("sql_mode", mode?, "none that changes how strings are read")
+        };
+        Some(format!("the sessions of the pool have {setting} {found}: expected {expected}"))
     }
 }
 
@@ -252,7 +285,7 @@ impl Server {
         format!("{} {major}.{minor}.{patch}", self.product.name())
     }
 
-    fn check(&self) -> Result<(), Refusal> {
+    pub(super) fn check(&self) -> Result<(), Refusal> {
         let minimum = match self.product {
             Product::Mysql => MIN_MYSQL,
             Product::MariaDb => MIN_MARIADB,
@@ -289,6 +322,10 @@ enum Reason {
 impl Refusal {
     fn new(reason: Reason, cause: Option<Arc<sqlx::Error>>) -> Self {
         Self { reason, cause }
+    }
+
+    pub(super) fn unknown_server() -> Self {
+        Self::new(Reason::Unsupported("a server that does not tell its version".into()), None)
     }
 
     /// Returns the error for a call that needed the connection.

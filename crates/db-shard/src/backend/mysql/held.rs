@@ -21,12 +21,25 @@ const LOCK_WAIT: u16 = 1205;
 #[derive(Debug)]
 pub(super) struct Held {
     /// Taken by the drop only.
-    object: Option<Object>,
+    loan: Option<Loan>,
+}
+
+#[derive(Debug)]
+enum Loan {
+    Own(Object),
+    /// Of the host's pool: whatever is not in order is closed.
+    #[cfg(feature = "sqlx-0_9")]
+    Host(Box<Session>),
 }
 
 impl Held {
     pub(super) fn new(object: Object) -> Self {
-        Self { object: Some(object) }
+        Self { loan: Some(Loan::Own(object)) }
+    }
+
+    #[cfg(feature = "sqlx-0_9")]
+    pub(super) fn lent(session: Box<Session>) -> Self {
+        Self { loan: Some(Loan::Host(session)) }
     }
 
     /// Runs a statement until the call's deadline.
@@ -97,7 +110,8 @@ impl Held {
             self.in_transaction = false;
         }
         if verdict.is_broken
-            && let Some(pool) = self.object.as_ref().and_then(Object::pool)
+            && let Some(Loan::Own(object)) = &self.loan
+            && let Some(pool) = Object::pool(object)
         {
             pool.manager().suspect_all();
         }
@@ -109,29 +123,36 @@ impl Deref for Held {
 
     #[expect(clippy::expect_used, reason = "only the drop takes the connection")]
     fn deref(&self) -> &Session {
-        self.object.as_ref().expect("held until dropped")
+        match self.loan.as_ref().expect("held until dropped") {
+            Loan::Own(object) => object,
+            #[cfg(feature = "sqlx-0_9")]
+            Loan::Host(session) => session,
+        }
     }
 }
 
 impl DerefMut for Held {
     #[expect(clippy::expect_used, reason = "only the drop takes the connection")]
     fn deref_mut(&mut self) -> &mut Session {
-        self.object.as_mut().expect("held until dropped")
+        match self.loan.as_mut().expect("held until dropped") {
+            Loan::Own(object) => object,
+            #[cfg(feature = "sqlx-0_9")]
+            Loan::Host(session) => session,
+        }
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let Some(object) = self.object.take() else {
-            return;
-        };
-        if object.is_clean() {
+        match self.loan.take() {
+            Some(Loan::Own(object)) if !object.is_clean() => match Object::pool(&object) {
+                Some(pool) if !object.is_broken => pool.manager().shield().take_over(object),
+                _ => drop(Object::take(object)),
+            },
+            #[cfg(feature = "sqlx-0_9")]
+            Some(Loan::Host(session)) if !session.is_clean() => session.discard(),
             // Goes back to the pool.
-            return;
-        }
-        match Object::pool(&object) {
-            Some(pool) if !object.is_broken => pool.manager().shield().take_over(object),
-            _ => drop(Object::take(object)),
+            _ => {}
         }
     }
 }

@@ -1,4 +1,9 @@
 use std::fmt;
+use std::ops::{Deref, DerefMut};
+#[cfg(feature = "sqlx-0_9")]
+use std::sync::Arc;
+#[cfg(feature = "sqlx-0_9")]
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
@@ -7,6 +12,8 @@ use sqlx::mysql::{MySqlArguments, MySqlConnection, MySqlQueryResult, MySqlRow};
 use sqlx::{Either, Executor as _, SqlSafeStr as _, SqlStr};
 
 use super::alarm::Alarm;
+#[cfg(feature = "sqlx-0_9")]
+use super::connector::Facts;
 use super::connector::Server;
 use super::decode::Layout;
 use super::encode::{NativeTypes, encode};
@@ -24,7 +31,7 @@ const MAX_DRAINED: u64 = 1024;
 
 /// One physical connection and what was learnt when it was made.
 pub(super) struct Session {
-    driver: MySqlConnection,
+    driver: Driver,
     id: u64,
     server: Server,
     types: NativeTypes,
@@ -41,6 +48,37 @@ pub(super) struct Session {
     pub(super) lifetime: Duration,
     /// When it was made, on a scale that only orders connections.
     pub(super) made: (u64, u64),
+}
+
+/// The driver's connection, and who closes it.
+enum Driver {
+    Own(MySqlConnection),
+    /// Borrowed, with the count of those that were closed instead of given
+    /// back.
+    #[cfg(feature = "sqlx-0_9")]
+    Host(sqlx::pool::PoolConnection<sqlx::MySql>, Arc<AtomicU64>),
+}
+
+impl Deref for Driver {
+    type Target = MySqlConnection;
+
+    fn deref(&self) -> &MySqlConnection {
+        match self {
+            Self::Own(connection) => connection,
+            #[cfg(feature = "sqlx-0_9")]
+            Self::Host(connection, _) => connection,
+        }
+    }
+}
+
+impl DerefMut for Driver {
+    fn deref_mut(&mut self) -> &mut MySqlConnection {
+        match self {
+            Self::Own(connection) => connection,
+            #[cfg(feature = "sqlx-0_9")]
+            Self::Host(connection, _) => connection,
+        }
+    }
 }
 
 /// How long the server lets a statement run.
@@ -81,7 +119,7 @@ impl Session {
         limit: Duration,
     ) -> Self {
         Self {
-            driver,
+            driver: Driver::Own(driver),
             id,
             server,
             types,
@@ -94,6 +132,45 @@ impl Session {
             generation: 0,
             lifetime: Duration::MAX,
             made: (0, 0),
+        }
+    }
+
+    /// Returns a session on a connection of the host's pool, whose statements
+    /// and settings are the host's.
+    #[cfg(feature = "sqlx-0_9")]
+    pub(super) fn of_host(
+        connection: sqlx::pool::PoolConnection<sqlx::MySql>,
+        facts: &Facts,
+        closed: Arc<AtomicU64>,
+    ) -> Self {
+        Self {
+            driver: Driver::Host(connection, closed),
+            id: facts.id,
+            server: facts.server.clone(),
+            types: facts.types.clone(),
+            statement_cache: 0,
+            limit: StatementLimit { usual: Duration::MAX, present: Duration::MAX },
+            alarm: Alarm::default(),
+            is_busy: false,
+            is_broken: false,
+            in_transaction: false,
+            generation: 0,
+            lifetime: Duration::MAX,
+            made: (0, 0),
+        }
+    }
+
+    /// Tells whether the session is set up by this crate.
+    pub(super) fn is_own(&self) -> bool {
+        matches!(self.driver, Driver::Own(_))
+    }
+
+    /// Closes the connection without a word, at once.
+    #[cfg(feature = "sqlx-0_9")]
+    pub(super) fn discard(self) {
+        if let Driver::Host(connection, closed) = self.driver {
+            closed.fetch_add(1, Ordering::Relaxed);
+            drop(connection.detach());
         }
     }
 
@@ -295,7 +372,11 @@ impl Session {
     pub(super) async fn close(self) {
         use sqlx::Connection as _;
         // The server notices the end of the connection anyway.
-        let _ = self.driver.close().await;
+        let _ = match self.driver {
+            Driver::Own(connection) => connection.close().await,
+            #[cfg(feature = "sqlx-0_9")]
+            Driver::Host(connection, _) => connection.close().await,
+        };
     }
 }
 

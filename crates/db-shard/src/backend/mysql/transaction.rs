@@ -37,7 +37,11 @@ impl MysqlTransaction {
         options: BeginOptions,
     ) -> Result<Self> {
         let isolation = options.isolation.unwrap_or(DEFAULT_ISOLATION);
-        held.command(&name, call, Stake::Nothing, begin_text(isolation, options.access)).await?;
+        // The sessions of a host's pool have the isolation that the host gave
+        // them.
+        let is_set = held.is_own() && isolation == DEFAULT_ISOLATION;
+        let text = begin_text(isolation, options.access, is_set);
+        held.command(&name, call, Stake::Nothing, text).await?;
         held.in_transaction = true;
         let stake = match options.access {
             Access::Read => Stake::Nothing,
@@ -110,16 +114,16 @@ impl Drop for MysqlTransaction {
     }
 }
 
-fn begin_text(isolation: Isolation, access: Access) -> SqlStr {
+fn begin_text(isolation: Isolation, access: Access, is_set: bool) -> SqlStr {
     let level = match isolation {
         Isolation::ReadCommitted => "READ COMMITTED",
         Isolation::RepeatableRead => "REPEATABLE READ",
         Isolation::Serializable => "SERIALIZABLE",
     };
-    match (isolation, access) {
-        (DEFAULT_ISOLATION, Access::Write) => "START TRANSACTION".into_sql_str(),
-        (DEFAULT_ISOLATION, Access::Read) => "START TRANSACTION READ ONLY".into_sql_str(),
-        (_, access) => {
+    match (is_set, access) {
+        (true, Access::Write) => "START TRANSACTION".into_sql_str(),
+        (true, Access::Read) => "START TRANSACTION READ ONLY".into_sql_str(),
+        (false, access) => {
             let only = if access == Access::Read { " READ ONLY" } else { "" };
             let text = format!("SET TRANSACTION ISOLATION LEVEL {level}; START TRANSACTION{only}");
             AssertSqlSafe(text).into_sql_str()
