@@ -153,6 +153,6 @@ pub use ticket::{InvalidTicket, Outcome, Ticket};
 pub use transaction::{Completion, HookFuture, Savepoint, Tx, TxOptions};
 pub use value::{Timestamp, Value};
 
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "sqlite"))]
 #[doc = include_str!("../README.md")]
 struct ReadmeExamples;

@@ -20,6 +20,7 @@ mod docs;
 mod failure;
 mod features;
 mod lint;
+mod outside;
 mod run;
 mod servers;
 mod soak;
@@ -65,6 +66,9 @@ enum Command {
     Deny,
     /// Runs the benches of crates/bench.
     Bench(bench::Options),
+    /// Builds and runs the crates below outside/, which use the published ones
+    /// as somebody else would.
+    Outside(servers::ServerOptions),
 }
 
 fn main() -> ExitCode {
@@ -89,6 +93,7 @@ fn execute(command: Command) -> Result<()> {
         Command::Docs => docs::run(&workspace),
         Command::Deny => deny::run(&workspace),
         Command::Bench(options) => bench::run(&workspace, &options),
+        Command::Outside(options) => outside::run(&workspace, &options),
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{DatabaseName, Error, Inbox, Once, Result, Timestamp};
 /// # Example
 ///
 /// ```no_run
-/// use sqlx::{Acquire as _, SqliteConnection};
+/// use sqlx::{Connection as _, SqliteConnection};
 /// use trine_db_shard::{HostConnection as _, Inbox, Once};
 /// # use trine_core::Fence;
 ///
