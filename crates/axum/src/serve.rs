@@ -7,7 +7,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum::serve::Listener;
+use axum::extract::Request;
+use axum::extract::connect_info::{ConnectInfo, Connected};
+use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -33,6 +35,9 @@ pub enum ServeError {
 /// Serves `router` until `stop` ends, then accepts nothing new, finishes the
 /// requests in flight within `drain`, and cuts what is left.
 ///
+/// Handlers may extract `ConnectInfo<SocketAddr>`, the other end of the
+/// connection: behind a proxy, that is the proxy.
+///
 /// Begin it before the services start, so that the process can say that it
 /// lives and is not ready. Dropping the future cuts every connection.
 ///
@@ -54,8 +59,11 @@ pub async fn serve(
         stop.await;
         stopped.cancel();
     };
+    let service = router
+        .layer(axum::middleware::map_request(tell_peer))
+        .into_make_service_with_connect_info::<Peer>();
     let mut server =
-        pin!(axum::serve(listener, router).with_graceful_shutdown(signal).into_future());
+        pin!(axum::serve(listener, service).with_graceful_shutdown(signal).into_future());
     tokio::select! {
         ended = &mut server => return ended.map_err(ServeError::Listen),
         () = stopping.cancelled() => {}
@@ -67,6 +75,22 @@ pub async fn serve(
     cut.cancel();
     server.await.map_err(ServeError::Listen)?;
     Err(ServeError::Cut { connections, after: drain })
+}
+
+/// The other end of a connection; axum has no such thing for listeners that are
+/// not its own.
+#[derive(Clone, Copy, Debug)]
+struct Peer(SocketAddr);
+
+impl Connected<IncomingStream<'_, Cuttable>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Cuttable>) -> Self {
+        Self(*stream.remote_addr())
+    }
+}
+
+async fn tell_peer(ConnectInfo(peer): ConnectInfo<Peer>, mut request: Request) -> Request {
+    request.extensions_mut().insert(ConnectInfo(peer.0));
+    request
 }
 
 /// A listener whose connections can all be cut at once.

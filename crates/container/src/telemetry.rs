@@ -1,3 +1,5 @@
+use std::io::IsTerminal as _;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tracing_subscriber::filter::{EnvFilter, ParseError};
@@ -60,7 +62,7 @@ pub enum TelemetryError {
 }
 
 /// Sends the log of the whole process to standard error, once. For hosts only:
-/// no service installs a subscriber.
+/// no service installs a subscriber. Text has colours only on a terminal.
 ///
 /// # Errors
 ///
@@ -69,7 +71,9 @@ pub fn install_log(config: &TelemetryConfig) -> Result<(), TelemetryError> {
     let builder =
         tracing_subscriber::fmt().with_env_filter(config.parsed()?).with_writer(std::io::stderr);
     let installed = match config.format {
-        LogFormat::Text => builder.try_init(),
+        // The builder's own choice heeds NO_COLOR.
+        LogFormat::Text if std::io::stderr().is_terminal() => builder.try_init(),
+        LogFormat::Text => builder.with_ansi(false).try_init(),
         LogFormat::Json => builder.json().try_init(),
     };
     installed.map_err(TelemetryError::Taken)

@@ -3,6 +3,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::ConnectInfo;
 use axum::routing::get;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -32,6 +33,7 @@ async fn request(address: SocketAddr, path: &str) -> std::io::Result<String> {
 fn router() -> Router {
     Router::new()
         .route("/", get(async || "hello"))
+        .route("/peer", get(async |ConnectInfo(peer): ConnectInfo<SocketAddr>| peer.to_string()))
         .route(
             "/slow",
             get(async || {
@@ -40,6 +42,22 @@ fn router() -> Router {
             }),
         )
         .route("/stuck", get(async || pending::<&'static str>().await))
+}
+
+#[tokio::test]
+async fn handlers_see_the_other_end_of_their_connection() {
+    let (listener, address) = listener().await;
+    let (stop, tasks) = (CancellationToken::new(), Tasks::new("test"));
+    let server =
+        tasks.spawn("server", serve(listener, router(), stop.clone().cancelled_owned(), SECOND));
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = "GET /peer HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.ends_with(&stream.local_addr().unwrap().to_string()), "{answer}");
+    stop.cancel();
+    server.await.unwrap().unwrap();
 }
 
 #[tokio::test]

@@ -74,7 +74,9 @@ impl Container {
     pub(super) async fn check(&self, node: &Node) -> Health {
         let health = self.observe(node).await;
         let before = node.run().health.replace(health.clone()).map(|before| before.status);
-        if before.unwrap_or_default() != health.status {
+        // Who starts or stops a service says so by itself.
+        let is_settled = matches!(node.service.state(), State::Running | State::Failed);
+        if is_settled && before.unwrap_or_default() != health.status {
             let (service, status) = (&node.name, health.status);
             match &health.error {
                 Some(error) => {

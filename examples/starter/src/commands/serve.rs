@@ -2,8 +2,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::serve::ListenerExt;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use trine_core::{Deadline, ErrorKind, Fault};
 
@@ -78,20 +77,12 @@ async fn serve_until(
     let operations = Arc::new(app.container.clone());
     let routes = trine_axum::routes(operations).merge(app.api.clone().routes());
     let routes = trine_axum::with_problem_fallbacks(routes);
-    let service = routes.into_make_service_with_connect_info::<SocketAddr>();
+    let drain = app.container.config().drain_timeout.get();
     let server = |stop: CancellationToken| {
-        let stopped = stop.cancelled_owned();
-        axum::serve(listener.tap_io(without_delay), service)
-            .with_graceful_shutdown(stopped)
-            .into_future()
+        trine_axum::serve(listener, routes, stop.cancelled_owned(), drain)
     };
     let stopped = app.container.serve(until, server).await;
     result.and(stopped.map_err(Into::into))
-}
-
-/// Answers are written in one go; waiting for more to send only delays them.
-fn without_delay(stream: &mut TcpStream) {
-    let _ = stream.set_nodelay(true);
 }
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {

@@ -33,6 +33,8 @@ pub(crate) async fn a_folder_is_imported_and_imported_again(home: Home) {
         assert!(first.contains(expected), "{expected}: {first}");
     }
     assert!(!first.contains('\r') && !first.contains("/s"), "a bar without a terminal: {first}");
+    assert!(!first.contains('\u{1b}'), "colours without a terminal: {first}");
+    assert!(!first.contains("health of a service changed"), "a start is no change: {first}");
     let password = first.lines().find_map(|line| line.trim().strip_prefix("password: ")).unwrap();
 
     fs::write(texts.join("a.txt"), "one two three four").unwrap();
