@@ -48,6 +48,7 @@ impl DbPool {
         };
         let backend = connect(connection, part, config, &self.shared.config, &self.shared.metrics)?;
         open.insert(connection.into(), Arc::clone(&backend));
+        publish(&self.shared.metrics, part, &backend);
         Ok(backend)
     }
 
@@ -82,6 +83,27 @@ impl DbPool {
 impl fmt::Debug for DbPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(self.stats()).finish()
+    }
+}
+
+/// Publishes the present numbers of a database; zeros once it is closed.
+fn publish(metrics: &Metrics, part: &DatabaseName, backend: &Arc<dyn DbBackend>) {
+    type Reading = (&'static str, &'static str, fn(PoolStats) -> usize);
+    const READINGS: [Reading; 4] = [
+        ("pool_max", "Most connections there may be.", |stats| stats.max),
+        ("pool_size", "Connections there are.", |stats| stats.size),
+        ("pool_idle", "Connections that nobody uses.", |stats| stats.idle),
+        ("pool_waiting", "Calls that wait for a connection or a turn.", |stats| stats.waiting),
+    ];
+    let database = part.to_string();
+    let labels = [("database", &*database), ("backend", backend.engine().as_str())];
+    for (name, help, reading) in READINGS {
+        let backend = Arc::downgrade(backend);
+        let observe = move || {
+            let stats = backend.upgrade().map(|backend| backend.stats()).unwrap_or_default();
+            f64::from(u32::try_from(reading(stats)).unwrap_or(u32::MAX))
+        };
+        metrics.gauge_fn(name, help, &labels, Arc::new(observe));
     }
 }
 

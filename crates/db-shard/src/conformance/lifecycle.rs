@@ -122,6 +122,11 @@ pub async fn health_and_metrics_show_the_work(fixture: Fixture) {
     service.reset_metrics();
     assert_eq!(conflicts(&service), Some(0));
     assert_eq!(service.metrics().counter_total(name, &labels("conflict")), Some(1));
+    let pool = [("database", "global"), ("backend", engine)];
+    let gauge = |name| service.metrics().gauge(name, &pool).unwrap();
+    assert!(gauge("trine_db_pool_max") >= 1.0 && gauge("trine_db_pool_size") >= 1.0);
+    assert_eq!(gauge("trine_db_pool_idle"), gauge("trine_db_pool_size"));
+    assert_eq!(gauge("trine_db_pool_waiting"), 0.0);
     let broken = fixture.config.connections.values().next().map(|config| format!("{config:?}"));
     assert!(!broken.unwrap_or_default().contains("password="));
 }
