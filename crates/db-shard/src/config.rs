@@ -69,6 +69,9 @@ pub struct DbConfig {
     /// How long the outcome of a ticket can be asked for. Default: 1d.
     #[serde(default = "defaults::ticket_retention")]
     pub ticket_retention: Span,
+    /// How long recorded failures of procedures are kept. Default: 30d.
+    #[serde(default = "defaults::error_log_retention")]
+    pub error_log_retention: Span,
     /// The shard map.
     #[serde(default)]
     pub map: MapConfig,
@@ -251,6 +254,7 @@ impl DbConfig {
             max_rows: defaults::max_rows(),
             tenant_in_flight: None,
             ticket_retention: defaults::ticket_retention(),
+            error_log_retention: defaults::error_log_retention(),
             map: MapConfig::default(),
             fan_out: FanOutConfig::default(),
             executors: BTreeMap::new(),
@@ -339,6 +343,7 @@ impl DbConfig {
             ("query_timeout", self.query_timeout),
             ("slow_query", self.slow_query),
             ("ticket_retention", self.ticket_retention),
+            ("error_log_retention", self.error_log_retention),
             ("map.refresh", self.map.refresh),
             ("map.lease", self.map.lease),
             ("fan_out.timeout", self.fan_out.timeout),
@@ -397,6 +402,10 @@ mod defaults {
 
     pub(super) fn ticket_retention() -> Span {
         Span::secs(24 * 60 * 60)
+    }
+
+    pub(super) fn error_log_retention() -> Span {
+        Span::secs(30 * 24 * 60 * 60)
     }
 
     pub(super) const fn non_zero(value: u32) -> NonZeroU32 {

@@ -55,6 +55,7 @@ pub(crate) struct Settings {
     pub(crate) max_rows: u64,
     pub(crate) tenant_in_flight: usize,
     pub(crate) ticket_retention: Duration,
+    pub(crate) error_log_retention: Duration,
 }
 
 impl Settings {
@@ -66,6 +67,7 @@ impl Settings {
             max_rows: config.max_rows.get(),
             tenant_in_flight: usize::try_from(tenant).unwrap_or(usize::MAX),
             ticket_retention: config.ticket_retention.get(),
+            error_log_retention: config.error_log_retention.get(),
         }
     }
 }

@@ -21,16 +21,6 @@ const READ: Sql = Sql::portable(
      FROM trine_error_log WHERE id < ? ORDER BY id DESC LIMIT ?",
 );
 
-/// Rows to remove at a time, so that no sweep holds locks for long.
-const SWEEP_STEP: i64 = 1_000;
-
-const SWEEP: Sql = Sql::per_engine()
-    .sqlite(
-        "DELETE FROM trine_error_log WHERE id IN \
-         (SELECT id FROM trine_error_log WHERE created_at < ? LIMIT ?)",
-    )
-    .mysql("DELETE FROM trine_error_log WHERE created_at < ? LIMIT ?");
-
 /// Longest wait for the record of a failure, beyond the failure itself.
 const RECORD: Duration = Duration::from_secs(2);
 
@@ -162,7 +152,8 @@ impl Database {
     }
 
     /// Returns the latest recorded failures, at most `limit`, the newest first.
-    /// `before_id` goes on behind the last one of a page.
+    /// `before_id` goes on behind the last one of a page. Failures older than
+    /// `error_log_retention` are removed by [`sweep`](Self::sweep).
     ///
     /// # Errors
     ///
@@ -170,24 +161,6 @@ impl Database {
     pub async fn error_log(&self, limit: u32, before_id: Option<u64>) -> Result<Vec<ErrorRecord>> {
         let before = before_id.and_then(|id| i64::try_from(id).ok()).unwrap_or(i64::MAX);
         self.query(READ, (before, limit)).await
-    }
-
-    /// Removes recorded failures that are older than `retention`, in small
-    /// steps, and returns how many went. Nothing else removes them.
-    ///
-    /// # Errors
-    ///
-    /// Fails with the errors of the database; what was removed stays removed.
-    pub async fn sweep_error_log(&self, retention: Duration) -> Result<u64> {
-        let before = Timestamp::from(SystemTime::now()).minus(retention);
-        let mut removed = 0;
-        loop {
-            let done = self.execute(SWEEP, (before, SWEEP_STEP)).await?;
-            removed += done.affected;
-            if done.affected < SWEEP_STEP.unsigned_abs() {
-                return Ok(removed);
-            }
-        }
     }
 
     /// Records the failure of a twin after its transaction was rolled back.

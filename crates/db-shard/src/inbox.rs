@@ -1,7 +1,7 @@
 use std::time::{Duration, SystemTime};
 
 use crate::backend::Access;
-use crate::{Database, Error, Result, Sql, Timestamp, Tx, Value};
+use crate::{Error, Result, Sql, Timestamp, Tx, Value};
 
 const REMEMBER: Sql = Sql::per_engine()
     .sqlite(
@@ -113,51 +113,5 @@ impl Inbox {
             }
         }
         Ok(())
-    }
-}
-
-/// Rows to remove at a time, so that no sweep holds locks for long.
-const SWEEP_STEP: i64 = 1_000;
-
-const SWEEP_INBOX: Sql = Sql::per_engine()
-    .sqlite(
-        "DELETE FROM trine_inbox WHERE rowid IN \
-         (SELECT rowid FROM trine_inbox WHERE expires_at < ? LIMIT ?)",
-    )
-    .mysql("DELETE FROM trine_inbox WHERE expires_at < ? LIMIT ?");
-
-const SWEEP_TICKETS: Sql = Sql::per_engine()
-    .sqlite(
-        "DELETE FROM trine_ticket WHERE id IN \
-         (SELECT id FROM trine_ticket WHERE made_at < ? LIMIT ?)",
-    )
-    .mysql("DELETE FROM trine_ticket WHERE made_at < ? LIMIT ?");
-
-impl Database {
-    /// Removes what has outlived its retention from the inbox and the tickets,
-    /// in small steps, and returns how many rows went. Services do this by
-    /// themselves.
-    ///
-    /// # Errors
-    ///
-    /// Fails with the errors of the database; what was removed stays removed.
-    pub async fn sweep(&self) -> Result<u64> {
-        let now = Timestamp::from(SystemTime::now());
-        // Twice the retention: a ticket answers `Expired` long before its row
-        // goes, whatever the clocks of two processes say.
-        let tickets = now.minus(self.shared().settings.ticket_retention.saturating_mul(2));
-        let inbox = self.sweep_table(SWEEP_INBOX, now).await?;
-        Ok(inbox + self.sweep_table(SWEEP_TICKETS, tickets).await?)
-    }
-
-    async fn sweep_table(&self, sql: Sql, before: Timestamp) -> Result<u64> {
-        let mut removed = 0;
-        loop {
-            let done = self.execute(sql, (before, SWEEP_STEP)).await?;
-            removed += done.affected;
-            if done.affected < SWEEP_STEP.unsigned_abs() {
-                return Ok(removed);
-            }
-        }
     }
 }

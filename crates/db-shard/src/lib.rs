@@ -110,6 +110,7 @@ mod schema;
 mod service;
 mod shard;
 mod sql;
+mod sweep;
 mod tenant;
 mod ticket;
 mod transaction;
