@@ -320,7 +320,8 @@ impl Tx {
     /// Runs `handler` on the default executor once the commit is certain.
     ///
     /// Handlers run in the background, at most once and in no order; a failed
-    /// one is logged and harms no other. What must not be lost belongs into
+    /// one is logged and harms no other. One that begins while the service
+    /// shuts down finds the service closed. What must not be lost belongs into
     /// the outbox.
     pub fn after_commit<F, E>(&mut self, handler: F)
     where

@@ -46,7 +46,7 @@ fn refusal(shape: &Shape, takes: Takes) -> Option<Cow<'static, str>> {
         );
     }
     if shape.is_numbered {
-        return Some("numbered parameters are not portable: write `?`".into());
+        return Some("named and numbered parameters are not portable: write `?`".into());
     }
     let refusal = match (shape.verb, takes) {
         (Verb::Empty, _) => "the text has no statement",

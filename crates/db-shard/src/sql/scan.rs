@@ -37,7 +37,7 @@ pub(crate) struct Shape {
     pub(crate) parameters: usize,
     /// Whether text follows a semicolon.
     pub(crate) is_many: bool,
-    /// Whether a `?` is followed by a digit.
+    /// Whether a `?` is followed by a digit, or a parameter has a name.
     pub(crate) is_numbered: bool,
 }
 
@@ -322,6 +322,13 @@ impl<'a> Iterator for Tokens<'a> {
                 let is_numbered = rest.get(1).is_some_and(u8::is_ascii_digit);
                 Token::Parameter { is_numbered }
             }
+            b'$' | b':' | b'@'
+                if self.engine == Engine::Sqlite
+                    && rest.get(1).is_some_and(|next| is_part_of_word(*next)) =>
+            {
+                self.at += 1;
+                Token::Parameter { is_numbered: true }
+            }
             b';' => {
                 self.at += 1;
                 Token::Semicolon
@@ -335,8 +342,7 @@ impl<'a> Iterator for Tokens<'a> {
                 Token::Other
             }
             byte if byte.is_ascii_alphabetic() || byte == b'_' => {
-                let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
-                let length = rest.iter().take_while(|byte| is_part(byte)).count();
+                let length = rest.iter().take_while(|byte| is_part_of_word(**byte)).count();
                 let word = self.text.get(self.at..self.at + length).unwrap_or_default();
                 self.at += length;
                 Token::Word(word)
@@ -349,6 +355,10 @@ impl<'a> Iterator for Tokens<'a> {
         };
         Some(token)
     }
+}
+
+fn is_part_of_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$')
 }
 
 #[cfg(test)]
@@ -366,6 +376,18 @@ mod tests {
         let text = "SELECT '?', \"a?\", `b?`, 'it''s ?' /* ? */ -- ?\n, ? # ?\n FROM t WHERE a = ?";
         assert_eq!(shape(text).parameters, 2);
         assert_eq!(Shape::of("SELECT [a?], ? -- ?", Engine::Sqlite).parameters, 1);
+    }
+
+    #[test]
+    fn parameters_with_a_number_or_a_name_are_seen() {
+        for text in ["SELECT ?1", "SELECT $0", "SELECT :name", "SELECT @name"] {
+            assert!(Shape::of(text, Engine::Sqlite).is_numbered, "{text}");
+        }
+        for text in ["SELECT a$b FROM t", "SELECT j ->> '$.a' FROM t", "SELECT ':a', \"@b\""] {
+            assert!(!Shape::of(text, Engine::Sqlite).is_numbered, "{text}");
+        }
+        // A variable of the session is no parameter.
+        assert!(!shape("SELECT @name").is_numbered);
     }
 
     #[test]
