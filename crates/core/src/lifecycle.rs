@@ -471,7 +471,7 @@ mod tests {
         let lifecycle = Lifecycle::running("lent");
         assert_eq!(lifecycle.state(), State::Running);
         drop(lifecycle.enter().unwrap());
-        let closing = || async { Ok::<(), Away>(()) };
+        let closing = || async { Ok::<(), Failure>(()) };
         lifecycle.shutdown(Deadline::after(Duration::from_secs(1)), closing).await.unwrap();
         assert!(matches!(lifecycle.enter(), Err(Refused::Closed)));
     }
