@@ -140,7 +140,8 @@ impl Call {
     }
 
     /// Returns the answer to a query with more rows than the call gathers.
-    pub(crate) fn too_many_rows(&self, at: At) -> Error {
+    #[must_use]
+    pub fn too_many_rows(&self, at: At) -> Error {
         let detail = match self.max_rows {
             1 => "more than one row where at most one was expected".to_owned(),
             max => format!("more than {max} rows (db.max_rows); take them as a stream"),
@@ -194,7 +195,9 @@ pub struct Reply {
 }
 
 impl Reply {
-    pub(crate) fn new(rows: Vec<Row>, done: Done) -> Self {
+    /// Returns the answer of a statement.
+    #[must_use]
+    pub fn new(rows: Vec<Row>, done: Done) -> Self {
         Self { rows, done }
     }
 }

@@ -14,7 +14,8 @@ use crate::{Error, Result, Value};
 pub struct Columns(Arc<[Box<str>]>);
 
 impl Columns {
-    pub(crate) fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+    /// Returns columns of these names, in order.
+    pub fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
         Self(names.into_iter().map(Box::from).collect())
     }
 
@@ -43,7 +44,9 @@ pub struct Row {
 }
 
 impl Row {
-    pub(crate) fn new(columns: Columns, values: Vec<Value>) -> Self {
+    /// Returns a row with one value for each column.
+    #[must_use]
+    pub fn new(columns: Columns, values: Vec<Value>) -> Self {
         Self { columns, values }
     }
 

@@ -195,6 +195,7 @@ impl StatementText {
 
     /// Hands the text to the driver. The only place that vouches for a text:
     /// it came from the program, or from [`Sql::dynamic`].
+    #[cfg(any(feature = "mysql", feature = "sqlite"))]
     pub(crate) fn to_driver(&self) -> sqlx::SqlStr {
         match &self.repr {
             Repr::Static(text) => sqlx::SqlSafeStr::into_sql_str(*text),
