@@ -83,7 +83,8 @@ impl Inbox {
     /// other: the second one sees what became of the first.
     ///
     /// Make it the first statement of the transaction: a deadlock here is then
-    /// retried by [`Database::transaction`] before anything was done.
+    /// retried by [`Database::transaction`](crate::Database::transaction) before
+    /// anything was done.
     ///
     /// # Errors
     ///
