@@ -63,6 +63,9 @@
 //!   (`handlers_run_after_the_commit_only`, `a_failing_handler_harms_no_other`).
 //! * One tenant cannot take every connection
 //!   (`a_busy_tenant_leaves_room_for_others`).
+//! * A pool of the host's own gets back only connections in order
+//!   (`a_dropped_call_costs_the_host_one_connection_and_no_place`,
+//!   `an_open_transaction_never_goes_back_to_the_host`).
 //! * A shard that is away stops nobody else and comes back by itself
 //!   (`a_broken_shard_stops_nobody_else`).
 //!
