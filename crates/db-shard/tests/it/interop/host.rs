@@ -41,7 +41,9 @@ async fn a_host_pool_serves_statements_transactions_and_migrations() {
     db.execute("INSERT INTO item (id) VALUES (?)", (1,)).await.unwrap();
     let other = &db;
     db.transaction::<_, trine_db_shard::Error, _, _>(|mut tx| async move {
-        let level: String = tx.query_one("SELECT @@tx_isolation", ()).await?;
+        let level: String = tx
+            .query_one("SELECT /*M! @@tx_isolation */ /*!80000 @@transaction_isolation */", ())
+            .await?;
         assert_eq!(level, "REPEATABLE-READ", "the session keeps the level of its host");
         tx.execute("INSERT INTO item (id) VALUES (?)", (2,)).await?;
         // Read committed all the same: it sees what others commit meanwhile.
@@ -59,7 +61,7 @@ async fn a_host_pool_serves_statements_transactions_and_migrations() {
         let found = db.transaction(|mut tx| async move { inbox.once(&mut tx, "m").await });
         assert_eq!(found.await.unwrap(), expected);
     }
-    assert_eq!(db.ping().await.unwrap().version.split(' ').next(), Some("MariaDB"));
+    assert!(!db.ping().await.unwrap().version.is_empty());
     assert_eq!(db.stats().max, SLOTS as usize);
     assert_eq!(pool.acquire().await.unwrap().ping().await.ok(), Some(()));
     assert_eq!(db.name().to_string(), database.name());
