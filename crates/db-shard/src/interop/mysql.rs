@@ -11,7 +11,8 @@ use crate::{AppliedStep, Database, DatabaseName, DbConfig, Error, Procedures, Re
 
 impl Database {
     /// Returns a database that borrows the connections of a pool of the host's
-    /// own, one for each call or transaction. Does no I/O.
+    /// own, one for each call or transaction. Does no I/O; the first call asks
+    /// the server who it is, so make one and clone it.
     ///
     /// Everything but routing works as with a service, with the defaults of
     /// [`DbConfig`] for time-outs and bounds, but for one thing: the pool keeps

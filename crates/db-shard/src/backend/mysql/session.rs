@@ -118,8 +118,19 @@ impl Session {
         statement_cache: usize,
         limit: Duration,
     ) -> Self {
+        Self::over(Driver::Own(driver), id, server, types, statement_cache, limit)
+    }
+
+    fn over(
+        driver: Driver,
+        id: u64,
+        server: Server,
+        types: NativeTypes,
+        statement_cache: usize,
+        limit: Duration,
+    ) -> Self {
         Self {
-            driver: Driver::Own(driver),
+            driver,
             id,
             server,
             types,
@@ -143,21 +154,9 @@ impl Session {
         facts: &Facts,
         closed: Arc<AtomicU64>,
     ) -> Self {
-        Self {
-            driver: Driver::Host(connection, closed),
-            id: facts.id,
-            server: facts.server.clone(),
-            types: facts.types.clone(),
-            statement_cache: 0,
-            limit: StatementLimit { usual: Duration::MAX, present: Duration::MAX },
-            alarm: Alarm::default(),
-            is_busy: false,
-            is_broken: false,
-            in_transaction: false,
-            generation: 0,
-            lifetime: Duration::MAX,
-            made: (0, 0),
-        }
+        let driver = Driver::Host(connection, closed);
+        let (server, types) = (facts.server.clone(), facts.types.clone());
+        Self::over(driver, facts.id, server, types, 0, Duration::MAX)
     }
 
     /// Tells whether the session is set up by this crate.
