@@ -1,7 +1,8 @@
 //! The suite that every engine passes: one check for each guarantee.
 //!
 //! An engine's test file names a function that makes fresh, empty databases
-//! and expands [`conformance_tests!`](crate::conformance_tests) with it.
+//! and expands [`conformance_tests!`](crate::conformance_tests) with it. A
+//! database that belongs to no service passes the checks that need none.
 //!
 //! ```ignore
 //! async fn connect() -> trine_db_shard::conformance::Fixture { /* … */ }
@@ -40,6 +41,7 @@ pub use transactions::*;
 pub struct Fixture {
     /// How to reach them.
     pub config: DbConfig,
+    database: Option<Database>,
     _keep: Box<dyn Any + Send + Sync>,
 }
 
@@ -47,7 +49,27 @@ impl Fixture {
     /// Returns a fixture; `keep` is dropped with it and removes the databases.
     #[must_use]
     pub fn new(config: DbConfig, keep: impl Any + Send + Sync) -> Self {
-        Self { config: config.with_migrate(MigrateMode::Auto), _keep: Box::new(keep) }
+        let config = config.with_migrate(MigrateMode::Auto);
+        Self { config, database: None, _keep: Box::new(keep) }
+    }
+
+    /// Has the checks of one database work on this one, which no service made,
+    /// instead of the global one of a service.
+    #[must_use]
+    pub fn with_database(mut self, database: Database) -> Self {
+        self.database = Some(database);
+        self
+    }
+
+    /// Returns the database that a check works on.
+    pub async fn open(&self) -> Opened {
+        match &self.database {
+            Some(database) => Opened { database: database.clone(), _service: None },
+            None => {
+                let service = self.start().await;
+                Opened { database: service.global().clone(), _service: Some(service) }
+            }
+        }
     }
 
     /// Changes the configuration.
@@ -73,6 +95,21 @@ impl Fixture {
 impl fmt::Debug for Fixture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Fixture").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// One database, and the service that it belongs to, if any.
+#[derive(Debug)]
+pub struct Opened {
+    database: Database,
+    _service: Option<DbService>,
+}
+
+impl Opened {
+    /// Returns the database.
+    #[must_use]
+    pub fn database(&self) -> &Database {
+        &self.database
     }
 }
 
@@ -111,11 +148,34 @@ const SLOW: Sql = Sql::per_engine()
 
 /// Expands to one named test per check, in a module of its own.
 ///
-/// `$connect` is an `async fn` that returns a `Fixture` of the suite, and panics with instructions when its server cannot be had. The caller's
-/// crate needs tokio with its macros.
+/// `$connect` is an `async fn` that returns a [`Fixture`](crate::conformance::Fixture), and panics
+/// with instructions when its server cannot be had. `database $module, $connect` leaves out what
+/// only a service has. The caller's crate needs tokio with its macros.
 #[macro_export]
 macro_rules! conformance_tests {
     ($module:ident, $connect:path) => {
+        $crate::conformance_tests!(
+            @with_database $module, $connect,
+            // rows
+            more_rows_than_asked_for_are_refused,
+            // effects
+            a_full_executor_refuses_before_the_commit,
+            a_full_executor_lets_the_caller_run_it,
+            a_fence_is_known_where_it_was_shown,
+            procedures_have_twins,
+            // life cycle
+            nothing_is_answered_before_start_and_after_shutdown,
+            a_shutdown_waits_for_what_is_under_way,
+            a_start_may_be_repeated,
+            statuses_decide_what_a_shard_takes,
+            an_unknown_shard_is_never_another_one,
+            health_and_metrics_show_the_work
+        );
+    };
+    (database $module:ident, $connect:path) => {
+        $crate::conformance_tests!(@with_database $module, $connect,);
+    };
+    (@with_database $module:ident, $connect:path, $($more:ident),*) => {
         $crate::conformance_tests!(
             @each $module, $connect,
             // rows
@@ -126,12 +186,13 @@ macro_rules! conformance_tests {
             the_last_insert_id_is_the_statements_own,
             the_common_subset_runs,
             // refusals
-            more_rows_than_asked_for_are_refused,
             statements_that_would_touch_other_callers_are_refused,
             a_query_cannot_write,
             parameters_that_do_not_fit_are_refused,
             broken_rules_have_their_kind,
             a_slow_query_ends_at_its_deadline,
+            a_busy_tenant_leaves_room_for_others,
+            dropped_queries_cost_no_connection,
             // transactions
             a_transaction_is_kept_or_undone_as_a_whole,
             a_dropped_transaction_leaves_nothing,
@@ -147,25 +208,14 @@ macro_rules! conformance_tests {
             hooks_run_at_their_time,
             handlers_run_after_the_commit_only,
             a_failing_handler_harms_no_other,
-            a_full_executor_refuses_before_the_commit,
-            a_full_executor_lets_the_caller_run_it,
             tickets_tell_what_became_of_a_transaction,
             a_ticket_asked_for_too_early_decides,
             old_fences_are_refused,
             a_refused_fence_cannot_be_committed,
             an_inbox_lets_a_message_in_once,
             an_inbox_makes_the_second_one_wait,
-            what_outlived_its_retention_is_swept,
-            procedures_have_twins,
-            // life cycle
-            nothing_is_answered_before_start_and_after_shutdown,
-            a_shutdown_waits_for_what_is_under_way,
-            a_start_may_be_repeated,
-            statuses_decide_what_a_shard_takes,
-            an_unknown_shard_is_never_another_one,
-            health_and_metrics_show_the_work,
-            a_busy_tenant_leaves_room_for_others,
-            dropped_queries_cost_no_connection
+            what_outlived_its_retention_is_swept
+            $(, $more)*
         );
     };
     (@each $module:ident, $connect:path, $($check:ident),+) => {

@@ -111,7 +111,7 @@ impl Forms {
     }
 
     fn paths(&self, name: &str) -> Result<Vec<String>> {
-        let found = self.0.get(name).ok_or_else(|| {
+        let found = self.0.get(&name.replace('-', "_")).ok_or_else(|| {
             let names: Vec<_> = self.0.keys().map(String::as_str).collect();
             Failure::new(format!("no long form `{name}`; there are: {}", names.join(", ")))
         })?;
@@ -143,7 +143,9 @@ mod tests {
         forms.add("trine-db-shard", "sqlite::soak_kills: test\nmariadb::soak_kills: test\nslow: test\n\n2 tests, 0 benchmarks\n");
         forms.add("trine-starter", "soak_accounts: test\n");
         assert_eq!(forms.paths("kills").unwrap(), ["sqlite::soak_kills", "mariadb::soak_kills"]);
+        forms.add("trine-starter", "soak_starter_kill: test\n");
         assert_eq!(forms.paths("accounts").unwrap(), ["soak_accounts"]);
+        assert_eq!(forms.paths("starter-kill").unwrap(), ["soak_starter_kill"]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use trine_core::{
     Backoff, BoxFault, Deadline, Health, Intensity, Lifecycle, Metrics, Service, Snapshot, State,
     Tasks,
 };
+use trine_testkit::SoakPlan;
 
 use crate::fake::SECOND;
 
@@ -111,27 +112,38 @@ fn resident() -> u64 {
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
 }
 
-/// Counts threads' open files of this process alone: runs as its own process.
+/// What this process held after a cycle.
+#[derive(Clone, Copy)]
+struct Held {
+    files: usize,
+    memory: u64,
+}
+
+/// Cycles at the end of a run over which nothing may grow.
+const LAST: usize = 500;
+
+/// Counts open files and memory of its process: runs in one of its own.
 #[cfg(target_os = "linux")]
-fn run(cycles: u32) {
+fn run(mut plan: SoakPlan) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut held = Vec::new();
     runtime.block_on(async {
-        for _ in 0..10 {
-            cycle().await;
-        }
-        let (mut files, mut memory) = (open_files(), 0);
-        for round in 0..cycles {
+        while let Some(round) = plan.next_round() {
             cycle().await;
             assert_eq!(Handle::current().metrics().num_alive_tasks(), 0, "after round {round}");
-            if round == cycles / 2 {
-                (files, memory) = (open_files(), resident());
-            }
+            held.push(Held { files: open_files(), memory: resident() });
         }
-        assert_eq!(open_files(), files);
-        let growth = resident().saturating_sub(memory);
-        println!("{cycles} cycles: memory of the second half grew by {growth} bytes");
-        assert!(growth <= 1 << 20, "{growth} bytes in {} cycles", cycles / 2);
     });
+    let (first, last) = (held[held.len().saturating_sub(LAST + 1)], held[held.len() - 1]);
+    let grown = |from: Held| last.memory.saturating_sub(from.memory);
+    println!(
+        "{} cycles: the last {LAST} grew by {} bytes, the second half by {}",
+        held.len(),
+        grown(first),
+        grown(held[held.len() / 2])
+    );
+    assert_eq!(last.files, first.files);
+    assert!(grown(first) <= 1 << 20, "{} bytes in the last {LAST} cycles", grown(first));
 }
 
 const CHILD: &str = "TRINE_TEST_CYCLES";
@@ -139,10 +151,10 @@ const CHILD: &str = "TRINE_TEST_CYCLES";
 /// Runs `test` again in a process of its own: open files and memory are counted
 /// per process, and the other tests use both.
 #[cfg(target_os = "linux")]
-fn alone(test: &str, cycles: u32) {
+fn alone(test: &str) {
     #[allow(clippy::disallowed_methods)]
     if std::env::var_os(CHILD).is_some() {
-        run(cycles);
+        run(SoakPlan::new("cycles", 1_000).unwrap());
         return;
     }
     let program = std::env::current_exe().unwrap();
@@ -153,7 +165,7 @@ fn alone(test: &str, cycles: u32) {
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-    let figures = text.lines().find(|line| line.contains("cycles: memory"));
+    let figures = text.lines().find(|line| line.contains("cycles: the last"));
     println!("{}", figures.expect("nothing was run"));
 }
 
@@ -161,13 +173,13 @@ fn alone(test: &str, cycles: u32) {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_thousand_cycles_leave_no_task_and_no_file() {
-    alone("cycles::a_thousand_cycles_leave_no_task_and_no_file", 1_000);
+    alone("cycles::a_thousand_cycles_leave_no_task_and_no_file");
 }
 
 // CO-13
 #[cfg(target_os = "linux")]
 #[test]
-#[ignore = "long form: cargo xtask soak cycles"]
+#[ignore = "long form: cargo xtask soak cycles --minutes 10 --count 20000"]
 fn soak_cycles() {
-    alone("cycles::soak_cycles", 20_000);
+    alone("cycles::soak_cycles");
 }

@@ -30,8 +30,8 @@ async fn until(mut is_so: impl FnMut() -> bool) {
 
 /// Before the commit in order and in the transaction; after it by its outcome.
 pub async fn hooks_run_at_their_time(fixture: Fixture) {
-    let service = fixture.start().await;
-    let db = service.global();
+    let opened = fixture.open().await;
+    let db = opened.database();
     create_items(db).await;
     let log = Log::default();
     let mut tx = db.begin().await.unwrap();
@@ -82,8 +82,8 @@ pub async fn hooks_run_at_their_time(fixture: Fixture) {
 
 /// A rolled-back transaction has no effects outside.
 pub async fn handlers_run_after_the_commit_only(fixture: Fixture) {
-    let service = fixture.start().await;
-    let db = service.global();
+    let opened = fixture.open().await;
+    let db = opened.database();
     create_items(db).await;
     let seen = Arc::new(AtomicU32::new(0));
     for commits in [false, true] {
@@ -109,8 +109,8 @@ pub async fn handlers_run_after_the_commit_only(fixture: Fixture) {
 
 /// Errors and panics stay with their handler; the commit stands.
 pub async fn a_failing_handler_harms_no_other(fixture: Fixture) {
-    let service = fixture.start().await;
-    let db = service.global();
+    let opened = fixture.open().await;
+    let db = opened.database();
     create_items(db).await;
     let seen = Arc::new(AtomicU32::new(0));
     let mut tx = db.begin().await.unwrap();
@@ -203,8 +203,8 @@ pub async fn a_full_executor_lets_the_caller_run_it(fixture: Fixture) {
 
 /// Committed and rolled back are final answers.
 pub async fn tickets_tell_what_became_of_a_transaction(fixture: Fixture) {
-    let service = fixture.start().await;
-    let db = service.global();
+    let opened = fixture.open().await;
+    let db = opened.database();
     create_items(db).await;
     let mut tx = db.begin_with(&TxOptions::default().with_ticket()).await.unwrap();
     let committed = tx.ticket().await.unwrap();
@@ -237,8 +237,8 @@ pub async fn tickets_tell_what_became_of_a_transaction(fixture: Fixture) {
 /// A ticket that no database knows is answered `RolledBack`, and a transaction
 /// that comes later with it cannot commit.
 pub async fn a_ticket_asked_for_too_early_decides(fixture: Fixture) {
-    let service = fixture.start().await;
-    let db = service.global();
+    let opened = fixture.open().await;
+    let db = opened.database();
     create_items(db).await;
     let ticket = Ticket::new();
     assert_eq!(db.outcome(ticket).await.unwrap(), Outcome::RolledBack);
@@ -256,8 +256,8 @@ fn fence(token: u64) -> Fence {
 
 /// Once a newer owner has shown its token, an older one writes nothing more.
 pub async fn old_fences_are_refused(fixture: Fixture) {
-    let service = fixture.start().await;
-    let db = service.global();
+    let opened = fixture.open().await;
+    let db = opened.database();
     create_items(db).await;
     let write = |token: u64, name: &'static str| {
         db.transaction(move |mut tx| async move {
@@ -274,17 +274,27 @@ pub async fn old_fences_are_refused(fixture: Fixture) {
     assert_eq!(db.raise(&fence(33)).await.unwrap_err().kind(), ErrorKind::Fenced);
     db.raise(&fence(34)).await.unwrap();
     write(34, "d").await.unwrap();
-    // Other keys and other databases are not concerned.
+    // Other keys are not concerned.
     let other = Fence::new("lock.default/order:43", 1).unwrap();
     db.raise(&other).await.unwrap();
-    service.shard(0).unwrap().raise(&fence(1)).await.unwrap();
     assert_eq!(count(db).await, 3);
+}
+
+/// What one database was shown, no other one knows.
+pub async fn a_fence_is_known_where_it_was_shown(fixture: Fixture) {
+    let service = fixture.start().await;
+    service.global().raise(&fence(2)).await.unwrap();
+    let shards = [service.shard(0).unwrap(), service.shard(1).unwrap()];
+    shards[0].raise(&fence(1)).await.unwrap();
+    shards[1].raise(&fence(1)).await.unwrap();
+    let error = service.global().raise(&fence(1)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Fenced, "{error}");
 }
 
 /// Whatever the body makes of the error.
 pub async fn a_refused_fence_cannot_be_committed(fixture: Fixture) {
-    let service = fixture.start().await;
-    let db = service.global();
+    let opened = fixture.open().await;
+    let db = opened.database();
     create_items(db).await;
     db.raise(&fence(2)).await.unwrap();
     let error = db
@@ -301,8 +311,8 @@ pub async fn a_refused_fence_cannot_be_committed(fixture: Fixture) {
 
 /// Once per consumer and id, together with the effect.
 pub async fn an_inbox_lets_a_message_in_once(fixture: Fixture) {
-    let service = fixture.start().await;
-    let db = service.global();
+    let opened = fixture.open().await;
+    let db = opened.database();
     create_items(db).await;
     let credit = |inbox: Inbox, id: &'static str, keep: bool| {
         db.transaction(move |mut tx| {
@@ -331,8 +341,8 @@ pub async fn an_inbox_lets_a_message_in_once(fixture: Fixture) {
 
 /// Sixteen deliveries of one message at once have one effect.
 pub async fn an_inbox_makes_the_second_one_wait(fixture: Fixture) {
-    let service = fixture.start().await;
-    let db = service.global();
+    let opened = fixture.open().await;
+    let db = opened.database();
     create_items(db).await;
     let inbox = Inbox::new("consumer");
     let inbox = &inbox;
@@ -353,8 +363,8 @@ pub async fn an_inbox_makes_the_second_one_wait(fixture: Fixture) {
 
 /// Expired ids go, younger ones and tickets that can be asked for stay.
 pub async fn what_outlived_its_retention_is_swept(fixture: Fixture) {
-    let service = fixture.start().await;
-    let db = service.global();
+    let opened = fixture.open().await;
+    let db = opened.database();
     let short = Inbox::new("short").with_retention(Duration::ZERO);
     let long = Inbox::new("long");
     for (inbox, id) in [(&short, "a"), (&short, "b"), (&long, "c")] {

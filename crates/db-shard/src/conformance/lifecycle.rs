@@ -133,8 +133,8 @@ pub async fn health_and_metrics_show_the_work(fixture: Fixture) {
 
 /// With half the pool at most, one tenant cannot keep others from theirs.
 pub async fn a_busy_tenant_leaves_room_for_others(fixture: Fixture) {
-    let service = fixture.start().await;
-    let db = service.global();
+    let opened = fixture.open().await;
+    let db = opened.database();
     let as_tenant = |tenant: &str, secs: u64| {
         let deadline = Deadline::after(Duration::from_secs(secs));
         CallContext::default().with_tenant(tenant).unwrap().with_deadline(deadline)
@@ -159,8 +159,8 @@ pub async fn a_busy_tenant_leaves_room_for_others(fixture: Fixture) {
 
 /// Dropped at any moment, a query gives back what it held.
 pub async fn dropped_queries_cost_no_connection(fixture: Fixture) {
-    let service = fixture.start().await;
-    let db = service.global();
+    let opened = fixture.open().await;
+    let db = opened.database();
     create_items(db).await;
     add(db, "a").await;
     for round in 0..60_u64 {

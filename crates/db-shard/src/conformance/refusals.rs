@@ -27,8 +27,8 @@ pub async fn more_rows_than_asked_for_are_refused(fixture: Fixture) {
 
 /// Transaction words, session words and several statements in one text.
 pub async fn statements_that_would_touch_other_callers_are_refused(fixture: Fixture) {
-    let service = fixture.start().await;
-    let db = service.global();
+    let opened = fixture.open().await;
+    let db = opened.database();
     create_items(db).await;
     let mut tx = db.begin().await.unwrap();
     for text in [
@@ -52,8 +52,8 @@ pub async fn statements_that_would_touch_other_callers_are_refused(fixture: Fixt
 
 /// Writes go through `execute`, so that they reach the writer.
 pub async fn a_query_cannot_write(fixture: Fixture) {
-    let service = fixture.start().await;
-    let db = service.global();
+    let opened = fixture.open().await;
+    let db = opened.database();
     create_items(db).await;
     let error = db.query::<Row>("DELETE FROM item", ()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
@@ -62,8 +62,8 @@ pub async fn a_query_cannot_write(fixture: Fixture) {
 
 /// Too few, too many, and no text for the engine.
 pub async fn parameters_that_do_not_fit_are_refused(fixture: Fixture) {
-    let service = fixture.start().await;
-    let db = service.global();
+    let opened = fixture.open().await;
+    let db = opened.database();
     let error = db.query::<Row>("SELECT ?, ?", (1,)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
     assert!(error.to_string().contains("takes 2 parameters, 1 were given"), "{error}");
@@ -96,8 +96,8 @@ pub async fn broken_rules_have_their_kind(fixture: Fixture) {
             "CREATE TABLE child (id BIGINT NOT NULL PRIMARY KEY, parent_id BIGINT, \
              age INT CHECK (age >= 0), FOREIGN KEY (parent_id) REFERENCES parent (id)) ENGINE=InnoDB",
         );
-    let service = fixture.start().await;
-    let db = service.global();
+    let opened = fixture.open().await;
+    let db = opened.database();
     create_items(db).await;
     db.execute(PARENT, ()).await.unwrap();
     db.execute(CHILD, ()).await.unwrap();
@@ -119,8 +119,8 @@ pub async fn broken_rules_have_their_kind(fixture: Fixture) {
 
 /// The call's own deadline ends a query, and the connection is free again.
 pub async fn a_slow_query_ends_at_its_deadline(fixture: Fixture) {
-    let service = fixture.start().await;
-    let db = service.global();
+    let opened = fixture.open().await;
+    let db = opened.database();
     let began = Instant::now();
     let context = CallContext::default().with_deadline(Deadline::after(Duration::from_millis(200)));
     let error = context.scope(db.query::<Row>(SLOW, ())).await.unwrap_err();

@@ -21,8 +21,8 @@ pub async fn every_kind_of_value_survives(fixture: Fixture) {
         );
     const INSERT: &str =
         "INSERT INTO edge (id, i, f, d, t, b, at, u, j) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
-    let service = fixture.start().await;
-    let db = service.global();
+    let opened = fixture.open().await;
+    let db = opened.database();
     db.execute(CREATE, ()).await.unwrap();
     let uuid = Uuid::from_u128(0x0123_4567_89ab_cdef_0011_2233_4455_6677);
     let long = "ß𝄞'\\\"%_\n\0".repeat(3_000);
@@ -118,8 +118,8 @@ struct Item {
 
 /// Structs go by name, tuples by position, single values by the only column.
 pub async fn rows_become_structs_tuples_and_single_values(fixture: Fixture) {
-    let service = fixture.start().await;
-    let db = service.global();
+    let opened = fixture.open().await;
+    let db = opened.database();
     create_items(db).await;
     let id = add(db, "a").await;
     let item: Item = db.query_one("SELECT name, id FROM item", ()).await.unwrap();
@@ -141,8 +141,8 @@ pub async fn rows_become_structs_tuples_and_single_values(fixture: Fixture) {
 pub async fn a_stream_yields_every_row_and_may_be_dropped(fixture: Fixture) {
     const COUNT: u64 = 3_000;
     let fixture = fixture.with(|config| *config = config.clone().with_max_rows(10));
-    let service = fixture.start().await;
-    let db = service.global();
+    let opened = fixture.open().await;
+    let db = opened.database();
     create_items(db).await;
     let names = (0..COUNT).map(|index| [Value::from(format!("n{index}"))]);
     db.execute("INSERT INTO item (name) VALUES ?", (rows(names),)).await.unwrap();
@@ -162,8 +162,8 @@ pub async fn a_stream_yields_every_row_and_may_be_dropped(fixture: Fixture) {
 
 /// `IN (?)` and `VALUES ?` take lists; an empty list matches nothing.
 pub async fn lists_and_rows_are_written_out(fixture: Fixture) {
-    let service = fixture.start().await;
-    let db = service.global();
+    let opened = fixture.open().await;
+    let db = opened.database();
     create_items(db).await;
     let names = ["a", "b", "c", "d", "e"].map(|name| [Value::from(name)]);
     let done = db.execute("INSERT INTO item (name) VALUES ?", (rows(names),)).await.unwrap();
@@ -177,8 +177,8 @@ pub async fn lists_and_rows_are_written_out(fixture: Fixture) {
 
 /// Every caller gets the id of its own row, however many insert at once.
 pub async fn the_last_insert_id_is_the_statements_own(fixture: Fixture) {
-    let service = fixture.start().await;
-    let db = service.global();
+    let opened = fixture.open().await;
+    let db = opened.database();
     create_items(db).await;
     let names: Vec<String> = (0..200).map(|index| format!("n{index}")).collect();
     let ids = join_all(names.iter().map(|name| add(db, name))).await;
@@ -195,8 +195,8 @@ pub async fn the_last_insert_id_is_the_statements_own(fixture: Fixture) {
 
 /// What the guide lists as portable gives the same answers everywhere.
 pub async fn the_common_subset_runs(fixture: Fixture) {
-    let service = fixture.start().await;
-    let db = service.global();
+    let opened = fixture.open().await;
+    let db = opened.database();
     create_items(db).await;
     for name in ["a", "bb", "ccc"] {
         add(db, name).await;

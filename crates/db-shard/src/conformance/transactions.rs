@@ -23,8 +23,8 @@ pub async fn a_transaction_is_kept_or_undone_as_a_whole(fixture: Fixture) {
             Self::Db
         }
     }
-    let service = fixture.start().await;
-    let db = service.global();
+    let opened = fixture.open().await;
+    let db = opened.database();
     create_items(db).await;
     let inside: u64 = db
         .transaction(|mut tx| async move {
@@ -61,8 +61,8 @@ pub async fn a_transaction_is_kept_or_undone_as_a_whole(fixture: Fixture) {
 
 /// Dropping rolls back, and the connection is free again.
 pub async fn a_dropped_transaction_leaves_nothing(fixture: Fixture) {
-    let service = fixture.start().await;
-    let db = service.global();
+    let opened = fixture.open().await;
+    let db = opened.database();
     create_items(db).await;
     for _ in 0..db.stats().max + 3 {
         let mut tx = db.begin().await.unwrap();
@@ -75,8 +75,8 @@ pub async fn a_dropped_transaction_leaves_nothing(fixture: Fixture) {
 
 /// A panic in the body rolls back and costs no connection.
 pub async fn a_panicking_body_leaves_nothing(fixture: Fixture) {
-    let service = fixture.start().await;
-    let db = service.global();
+    let opened = fixture.open().await;
+    let db = opened.database();
     create_items(db).await;
     let tasks = trine_core::Tasks::new("test");
     for _ in 0..db.stats().max + 3 {
@@ -99,8 +99,8 @@ pub async fn a_panicking_body_leaves_nothing(fixture: Fixture) {
 
 /// A transaction that the body kept cannot be committed, and is rolled back.
 pub async fn a_transaction_cannot_outlive_its_body(fixture: Fixture) {
-    let service = fixture.start().await;
-    let db = service.global();
+    let opened = fixture.open().await;
+    let db = opened.database();
     create_items(db).await;
     let (keep, mut kept) = tokio::sync::mpsc::channel(1);
     let error = db
@@ -123,8 +123,8 @@ pub async fn a_transaction_cannot_outlive_its_body(fixture: Fixture) {
 /// After a dropped call nobody knows where the connection stands, so nothing
 /// is committed.
 pub async fn a_dropped_call_breaks_its_transaction(fixture: Fixture) {
-    let service = fixture.start().await;
-    let db = service.global();
+    let opened = fixture.open().await;
+    let db = opened.database();
     create_items(db).await;
     let mut tx = db.begin().await.unwrap();
     tx.execute(INSERT, ("a",)).await.unwrap();
@@ -140,8 +140,8 @@ pub async fn a_dropped_call_breaks_its_transaction(fixture: Fixture) {
 
 /// Rolling back to a savepoint undoes what came after it, and no more.
 pub async fn savepoints_undo_a_part(fixture: Fixture) {
-    let service = fixture.start().await;
-    let db = service.global();
+    let opened = fixture.open().await;
+    let db = opened.database();
     create_items(db).await;
     let mut tx = db.begin().await.unwrap();
     tx.execute(INSERT, ("a",)).await.unwrap();
@@ -163,8 +163,8 @@ pub async fn savepoints_undo_a_part(fixture: Fixture) {
 /// The first failing statement decides, and its neighbours in a shared commit
 /// are not concerned.
 pub async fn a_closed_list_is_kept_or_undone_as_a_whole(fixture: Fixture) {
-    let service = fixture.start().await;
-    let db = service.global();
+    let opened = fixture.open().await;
+    let db = opened.database();
     create_items(db).await;
     let good = |index: i64| {
         Batch::new().with(INSERT, (format!("{index} x"),)).with(INSERT, (format!("{index} y"),))
@@ -186,8 +186,8 @@ pub async fn a_closed_list_is_kept_or_undone_as_a_whole(fixture: Fixture) {
 
 /// A transaction that promised to read is held to it.
 pub async fn a_reading_transaction_cannot_write(fixture: Fixture) {
-    let service = fixture.start().await;
-    let db = service.global();
+    let opened = fixture.open().await;
+    let db = opened.database();
     create_items(db).await;
     let mut tx = db.begin_with(&TxOptions::default().read_only()).await.unwrap();
     assert_eq!(tx.query_one::<u64>("SELECT COUNT(*) FROM item", ()).await.unwrap(), 0);
@@ -199,8 +199,8 @@ pub async fn a_reading_transaction_cannot_write(fixture: Fixture) {
 /// Where transactions write side by side, two that wait for each other are
 /// both committed in the end, whatever error the body makes of the deadlock.
 pub async fn a_deadlock_runs_the_body_again(fixture: Fixture) {
-    let service = fixture.start().await;
-    let db = service.global();
+    let opened = fixture.open().await;
+    let db = opened.database();
     create_items(db).await;
     let (first, second) = (add(db, "a").await, add(db, "b").await);
     if !db.capabilities().concurrent_writers {
@@ -256,8 +256,8 @@ pub async fn a_deadlock_runs_the_body_again(fixture: Fixture) {
 /// else it is undone with it.
 pub async fn a_change_of_the_schema_is_undone_or_refused(fixture: Fixture) {
     const CREATE: Sql = Sql::portable("CREATE TABLE other (id INTEGER)");
-    let service = fixture.start().await;
-    let db = service.global();
+    let opened = fixture.open().await;
+    let db = opened.database();
     create_items(db).await;
     let mut tx = db.begin().await.unwrap();
     tx.execute(INSERT, ("a",)).await.unwrap();

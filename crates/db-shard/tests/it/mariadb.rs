@@ -1,8 +1,9 @@
 //! The suite on MariaDB.
 
+use sqlx::mysql::MySqlPoolOptions;
 use trine_core::Secret;
-use trine_db_shard::DbConfig;
 use trine_db_shard::conformance::Fixture;
+use trine_db_shard::{ConnectionConfig, Database, DbConfig};
 use trine_testkit::MariaDb;
 
 async fn connect() -> Fixture {
@@ -15,3 +16,17 @@ async fn connect() -> Fixture {
 }
 
 trine_db_shard::conformance_tests!(suite, super::connect);
+
+/// Connections of a pool that the host has made with the driver's defaults.
+async fn borrow() -> Fixture {
+    let fixture = connect().await;
+    let ConnectionConfig::Mysql(mysql) = &fixture.config.connections["global"] else {
+        panic!("{:?}", fixture.config);
+    };
+    let pool = MySqlPoolOptions::new().max_connections(10);
+    let database = Database::from_mysql_pool(pool.connect(mysql.url.expose()).await.unwrap());
+    database.migrate_with(&[]).await.unwrap();
+    fixture.with_database(database)
+}
+
+trine_db_shard::conformance_tests!(database host_pool, super::borrow);

@@ -113,13 +113,13 @@ mod sqlite {
 
     #[trine_testkit::test(timeout = "300s")]
     async fn nothing_acknowledged_is_lost_when_the_starter_is_killed() {
-        kill_the_starter(Home::sqlite(), SoakPlan::new("starter-kill", 10).unwrap()).await;
+        kill_the_starter(Home::sqlite(), SoakPlan::new("starter_kill", 10).unwrap()).await;
     }
 
     #[trine_testkit::test(timeout = "600m")]
-    #[ignore = "long form: cargo xtask soak starter-kill"]
+    #[ignore = "long form: cargo xtask soak starter_kill"]
     async fn soak_starter_kill() {
-        kill_the_starter(Home::sqlite(), SoakPlan::new("starter-kill", 10).unwrap()).await;
+        kill_the_starter(Home::sqlite(), SoakPlan::new("starter_kill", 10).unwrap()).await;
     }
 
     /// The negative control of the ledger: without the logs that hold what was
@@ -130,7 +130,7 @@ mod sqlite {
         let book = Book::new();
         let starter = home.serve().await;
         book.add_writers(&starter.client(), "writer", WRITERS).await;
-        let mut plan = SoakPlan::new("starter-loss", 1).unwrap();
+        let mut plan = SoakPlan::new("starter_loss", 1).unwrap();
         write_until(&book, &starter, &mut plan, async {
             starter.process.kill().await.unwrap();
         })
@@ -156,24 +156,24 @@ mod mariadb {
     #[trine_testkit::test(timeout = "300s")]
     async fn nothing_acknowledged_is_lost_when_the_starter_is_killed() {
         let home = Home::new(Engine::MariaDb).await;
-        kill_the_starter(home, SoakPlan::new("starter-kill", 5).unwrap()).await;
+        kill_the_starter(home, SoakPlan::new("starter_kill", 5).unwrap()).await;
     }
 
     #[trine_testkit::test(timeout = "300s")]
     async fn nothing_acknowledged_is_lost_when_the_database_is_killed() {
-        kill_the_database(SoakPlan::new("starter-database-kill", 5).unwrap()).await;
+        kill_the_database(SoakPlan::new("starter_database_kill", 5).unwrap()).await;
     }
 
     #[trine_testkit::test(timeout = "600m")]
-    #[ignore = "long form: cargo xtask soak starter-kill"]
+    #[ignore = "long form: cargo xtask soak starter_kill"]
     async fn soak_starter_kill() {
         let home = Home::new(Engine::MariaDb).await;
-        kill_the_starter(home, SoakPlan::new("starter-kill", 5).unwrap()).await;
+        kill_the_starter(home, SoakPlan::new("starter_kill", 5).unwrap()).await;
     }
 
     #[trine_testkit::test(timeout = "600m")]
-    #[ignore = "long form: cargo xtask soak starter-database-kill"]
+    #[ignore = "long form: cargo xtask soak starter_database_kill"]
     async fn soak_starter_database_kill() {
-        kill_the_database(SoakPlan::new("starter-database-kill", 5).unwrap()).await;
+        kill_the_database(SoakPlan::new("starter_database_kill", 5).unwrap()).await;
     }
 }

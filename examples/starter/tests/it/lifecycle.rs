@@ -149,10 +149,10 @@ mod mariadb {
     }
 
     #[trine_testkit::test(timeout = "600m")]
-    #[ignore = "long form: cargo xtask soak starter-restart"]
+    #[ignore = "long form: cargo xtask soak starter_restart"]
     async fn soak_starter_restart() {
         let home = Home::new(Engine::MariaDb).await.with_drain_delay("500ms");
-        let mut plan = SoakPlan::new("starter-restart", 1).unwrap();
+        let mut plan = SoakPlan::new("starter_restart", 1).unwrap();
         while let Some(round) = plan.next_round() {
             stop_in_turn(&home, &format!("ann{round}@example.com"), 3, true).await;
         }

@@ -48,8 +48,18 @@ async fn child_that_writes_until_it_is_killed() {
 
 #[tokio::test]
 async fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
+    kill_the_writer().await;
+}
+
+#[tokio::test]
+#[ignore = "long form: cargo xtask soak sqlite_kill"]
+async fn soak_sqlite_kill() {
+    kill_the_writer().await;
+}
+
+async fn kill_the_writer() {
     let mut db = Db::new().await;
-    let mut plan = SoakPlan::new("sqlite-kill", 20).unwrap();
+    let mut plan = SoakPlan::new("sqlite_kill", 20).unwrap();
     let ledger = db.path().join("ledger");
     while let Some(round) = plan.next_round() {
         db.backend.close(trine_core::Deadline::after(BOUND)).await;
@@ -65,7 +75,9 @@ async fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
         let audit = Ledger::read(&ledger).unwrap().check(found);
         assert!(audit.is_clean(), "round {round}, seed {}: {audit:?}", plan.seed());
     }
-    assert!(Ledger::read(&ledger).unwrap().acknowledged() > 0);
+    let acknowledged = Ledger::read(&ledger).unwrap().acknowledged();
+    println!("{} kills: {acknowledged} acknowledged, none lost", plan.rounds());
+    assert!(acknowledged > 0);
 }
 
 fn within_rows() -> Call {
