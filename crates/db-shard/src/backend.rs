@@ -139,6 +139,12 @@ impl Call {
         self
     }
 
+    /// Returns the answer to a call whose time was over before it was sent.
+    #[must_use]
+    pub fn timed_out(&self, at: At) -> Error {
+        Error::Timeout { at, after: self.after, limit: self.limit }
+    }
+
     /// Returns the answer to a query with more rows than the call gathers.
     #[must_use]
     pub fn too_many_rows(&self, at: At) -> Error {

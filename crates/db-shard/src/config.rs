@@ -361,6 +361,17 @@ impl DbConfig {
         if problems.is_empty() { Ok(()) } else { Err(ConfigError { problems }) }
     }
 
+    /// Says why a shard cannot have the connection called `name`, if so.
+    pub(crate) fn check_shard_connection(&self, name: &str) -> Result<(), String> {
+        if name == self.global {
+            return Err(format!("connection `{name}` is the global database's"));
+        }
+        if !self.connections.contains_key(name) {
+            return Err(format!("no connection `{name}` is configured"));
+        }
+        Ok(())
+    }
+
     fn unknown_connection(&self, path: &str, name: &str) -> String {
         let known = self.connections.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
         format!("{path}: no connection `{name}` (there are: {known})")

@@ -3,13 +3,13 @@ pub(crate) mod prepare;
 
 use std::fmt;
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures_util::stream::{self, BoxStream, StreamExt};
-use trine_core::{CallContext, Deadline, InFlight, Lifecycle, Refused};
+use trine_core::{BoxError, CallContext, Deadline, InFlight, Lifecycle, Refused};
 
 use crate::backend::{Access, Call, DbBackend, ServerFacts};
 use crate::error::At;
@@ -90,11 +90,14 @@ impl Shared {
 pub(crate) struct StatusCell {
     status: AtomicU8,
     is_proved: AtomicBool,
+    /// Why the last proof failed.
+    failure: Mutex<Option<Box<str>>>,
 }
 
 impl Default for StatusCell {
     fn default() -> Self {
-        Self { status: AtomicU8::new(0), is_proved: AtomicBool::new(true) }
+        let (status, is_proved) = (AtomicU8::new(0), AtomicBool::new(true));
+        Self { status, is_proved, failure: Mutex::default() }
     }
 }
 
@@ -115,6 +118,24 @@ impl StatusCell {
 
     pub(crate) fn set_proved(&self, is_proved: bool) {
         self.is_proved.store(is_proved, Ordering::Release);
+        *self.lock() = None;
+    }
+
+    /// Notes why a proof failed, and tells whether that is news.
+    pub(crate) fn set_failure(&self, why: &str) -> bool {
+        let mut failure = self.lock();
+        let is_news = failure.as_deref() != Some(why);
+        *failure = Some(why.into());
+        is_news
+    }
+
+    /// Returns why the last proof failed; `None` once one has succeeded.
+    pub(crate) fn failure(&self) -> Option<Box<str>> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Box<str>>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -409,6 +430,10 @@ impl Database {
             }
             None => None,
         };
+        // What is sent too late would only have an outcome that nobody knows.
+        if context.deadline().is_some_and(Deadline::has_passed) {
+            return Err(call.timed_out(self.at(operation)));
+        }
         Ok(Admitted { call, _in_flight: in_flight, _place: place })
     }
 
@@ -429,7 +454,11 @@ impl Database {
             return Err(Error::unavailable(self.at(operation), Unavailable::Status(status)));
         }
         if !self.shared.status.is_proved() {
-            return Err(Error::unavailable(self.at(operation), Unavailable::NotProved));
+            return Err(Error::Unavailable {
+                at: self.at(operation),
+                reason: Unavailable::NotProved,
+                cause: self.shared.status.failure().map(|why| BoxError::from(String::from(why))),
+            });
         }
         Ok(())
     }
@@ -499,9 +528,4 @@ fn flatten<T: Send + 'static>(
         Ok(rows) => rows.boxed(),
         Err(error) => stream::iter([Err(error)]).boxed(),
     }
-}
-
-/// The earlier of two moments, where a call context may bring the second.
-pub(crate) fn earlier(deadline: Deadline, context: &CallContext) -> Deadline {
-    deadline.or_earlier(context.deadline())
 }

@@ -288,6 +288,9 @@ pub enum Unavailable {
     /// The shard has not been proved since this process knows it; the chain
     /// says why.
     NotProved,
+    /// The shard map has the shard, and this process cannot use what the map
+    /// says of it; the chain says why.
+    LeftOut,
 }
 
 impl fmt::Display for Unavailable {
@@ -301,6 +304,7 @@ impl fmt::Display for Unavailable {
             Self::NoShard => f.write_str("no shard takes new keys"),
             Self::StaleMap => f.write_str("the shard map is older than its lease"),
             Self::NotProved => f.write_str("the shard is not ready yet"),
+            Self::LeftOut => f.write_str("this process cannot use the shard"),
         }
     }
 }

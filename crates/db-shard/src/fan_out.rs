@@ -2,7 +2,7 @@ mod aggregate;
 mod gathered;
 mod merge;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -10,13 +10,20 @@ use std::time::Duration;
 use futures_util::stream::{self, StreamExt};
 use trine_core::{CallContext, Deadline};
 
+use crate::backend::Access;
+use crate::error::At;
 use crate::routing::CALLER;
 use crate::{
-    Database, DbService, Done, Error, FromRow, IntoParams, Param, Result, ShardId, SqlText,
+    Database, DatabaseName, DbService, Done, Error, FromRow, IntoParams, Param, Result, ShardId,
+    SqlText,
 };
 
 pub use aggregate::Total;
 pub use gathered::{FanOut, FanOutValue};
+
+/// How long after its deadline a write is waited for, which then says what
+/// became of it.
+const WRITE_GRACE: Duration = Duration::from_secs(5);
 
 /// What happens to the answers of the other shards when one fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,8 +40,8 @@ pub enum Partial {
 /// One statement for many shards. Made by [`DbService::fan_out`].
 ///
 /// Asks every shard of the map, also those that cannot answer now: a shard that
-/// is offline, under maintenance or away counts as failed, and
-/// [`partial`](Self::partial) says what that means. While a key is
+/// is offline, under maintenance, away or unusable for this process counts as
+/// failed, and [`partial`](Self::partial) says what that means. While a key is
 /// [moved](DbService::move_key), and until its old rows are removed, they may
 /// be found on two shards.
 ///
@@ -44,7 +51,7 @@ pub enum Partial {
 #[must_use = "nothing is asked before a statement is given"]
 pub struct FanOutCall {
     service: DbService,
-    shards: Option<Vec<ShardId>>,
+    shards: Option<BTreeSet<ShardId>>,
     concurrency: usize,
     timeout: Duration,
     deadline: Option<Deadline>,
@@ -100,10 +107,7 @@ impl FanOutCall {
         I: IntoIterator,
         I::Item: Into<ShardId>,
     {
-        let mut shards: Vec<ShardId> = shards.into_iter().map(Into::into).collect();
-        shards.sort_unstable();
-        shards.dedup();
-        self.shards = Some(shards);
+        self.shards = Some(shards.into_iter().map(Into::into).collect());
         self
     }
 
@@ -152,7 +156,7 @@ impl FanOutCall {
         let ask = |database: Database| async move {
             database.query::<T>(sql.clone(), params.clone()).await
         };
-        let gathered = self.gather(OPERATION, self.partial, ask).await?;
+        let gathered = self.gather(OPERATION, Access::Read, self.partial, ask).await?;
         self.flatten(OPERATION, gathered)
     }
 
@@ -207,7 +211,7 @@ impl FanOutCall {
             let rows = merge::head::<T>(&database, sql.clone(), params.clone(), limit).await?;
             merge::keyed(&database, rows, key)
         };
-        let gathered = self.gather(OPERATION, self.partial, ask).await?;
+        let gathered = self.gather(OPERATION, Access::Read, self.partial, ask).await?;
         let rows = merge::merge(gathered.by_shard, limit);
         Ok(FanOut { rows, failed: gathered.failed })
     }
@@ -217,7 +221,8 @@ impl FanOutCall {
     /// Each shard commits on its own, so there is an answer for each whatever
     /// [`partial`](Self::partial) says: look at
     /// [`failed`](FanOut::failed), or take it apart with
-    /// [`into_complete`](FanOut::into_complete).
+    /// [`into_complete`](FanOut::into_complete). `Timeout` there means that
+    /// nothing was sent; where that is not certain it says `OutcomeUnknown`.
     ///
     /// # Errors
     ///
@@ -231,7 +236,7 @@ impl FanOutCall {
         let (sql, params) = &(sql.into(), params.into_params());
         let ask =
             |database: Database| async move { database.execute(sql.clone(), params.clone()).await };
-        let gathered = self.gather("fan_out.execute", Partial::Mark, ask).await?;
+        let gathered = self.gather("fan_out.execute", Access::Write, Partial::Mark, ask).await?;
         let rows = gathered.by_shard.into_iter().collect();
         Ok(FanOut { rows, failed: gathered.failed })
     }
@@ -254,6 +259,7 @@ impl FanOutCall {
     async fn gather<T, Fut>(
         &self,
         operation: &'static str,
+        access: Access,
         partial: Partial,
         ask: impl Fn(Database) -> Fut,
     ) -> Result<Gathered<T>>
@@ -273,14 +279,20 @@ impl FanOutCall {
         let mut waiting = self.shards(operation)?;
         let mut gathered = Gathered { by_shard: BTreeMap::new(), failed: Vec::new() };
         let (service, ask, context) = (&self.service, &ask, &context);
-        let ids: Vec<_> = waiting.keys().copied().collect();
+        let ids = waiting.clone();
         let mut answers = stream::iter(ids)
             .map(|id| async move {
                 let answer = async { ask(service.shard(id)?).await };
                 (id, context.clone().scope(answer).await)
             })
             .buffer_unordered(self.concurrency);
-        while let Some(Some((id, answer))) = deadline.limit(answers.next()).await {
+        // Each write says by itself, soon after the deadline, whether it was
+        // sent; to drop it would leave that open.
+        let patience = match access {
+            Access::Read => deadline,
+            Access::Write => Deadline::at(deadline.instant() + WRITE_GRACE),
+        };
+        while let Some(Some((id, answer))) = patience.limit(answers.next()).await {
             waiting.remove(&id);
             match (answer.map_err(|error| named(error, limit)), partial) {
                 (Ok(answer), _) => {
@@ -290,9 +302,15 @@ impl FanOutCall {
                 (Err(error), Partial::Mark) => gathered.failed.push((id, error)),
             }
         }
-        for (id, database) in waiting {
-            let (at, after) = (database.at(operation), began.elapsed());
-            let error = Error::Timeout { at, after, limit };
+        for id in waiting {
+            let (at, after) = (At::new(operation, &DatabaseName::Shard(id)), began.elapsed());
+            let timeout = Error::Timeout { at: at.clone(), after, limit };
+            let error = match access {
+                Access::Read => timeout,
+                Access::Write => {
+                    Error::OutcomeUnknown { at, ticket: None, cause: Some(timeout.into()) }
+                }
+            };
             match partial {
                 Partial::Fail => return Err(error),
                 Partial::Mark => gathered.failed.push((id, error)),
@@ -303,17 +321,16 @@ impl FanOutCall {
     }
 
     /// Returns the shards to ask, those that will refuse among them.
-    fn shards(&self, operation: &'static str) -> Result<BTreeMap<ShardId, Database>> {
+    fn shards(&self, operation: &'static str) -> Result<BTreeSet<ShardId>> {
         let map = self.service.shared.map.load();
-        let ids = self.shards.clone().unwrap_or_else(|| map.ids());
-        let find = |id| match map.get(id) {
-            Some(shard) => Ok((id, shard.database.clone())),
-            None => {
+        let Some(ids) = &self.shards else { return Ok(map.ids()) };
+        match ids.iter().find(|id| !map.knows(**id)) {
+            Some(unknown) => {
                 let at = self.service.global().at(operation);
-                Err(Error::not_found(at, format!("shard {id}")))
+                Err(Error::not_found(at, format!("shard {unknown}")))
             }
-        };
-        ids.into_iter().map(find).collect()
+            None => Ok(ids.clone()),
+        }
     }
 }
 

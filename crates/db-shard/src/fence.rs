@@ -35,7 +35,7 @@ impl Tx {
     pub async fn guard(&mut self, fence: &Fence) -> Result<()> {
         const OPERATION: &str = "guard";
         let open = self.open_mut(OPERATION)?;
-        let call = open.call(OPERATION);
+        let call = open.call(OPERATION)?;
         let key = Value::from(fence.key());
         let now = Timestamp::from(std::time::SystemTime::now());
         let values = vec![key.clone(), fence.token().into(), now.into()];

@@ -96,7 +96,7 @@ impl Inbox {
             return Err(Error::invalid(tx.database().at(OPERATION), detail));
         }
         let open = tx.open_mut(OPERATION)?;
-        let call = open.call(OPERATION);
+        let call = open.call(OPERATION)?;
         let expires = Timestamp::from(SystemTime::now()).plus(self.retention);
         let values = vec![Value::from(&*self.consumer), id.into(), expires.into()];
         let remember = open.database.own_statement(REMEMBER, values, Access::Write);

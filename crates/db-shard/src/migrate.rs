@@ -12,10 +12,11 @@ use std::num::NonZeroU32;
 use futures_util::stream::{self, StreamExt};
 use trine_core::{Deadline, MigrationSet};
 
+use crate::error::At;
 use crate::map::{self, ShardRow};
 use crate::{
     Conflict, ConnectionConfig, Database, DatabaseName, DbConfig, DbDeps, DbService, Error, Result,
-    ShardConfig, ShardId, ShardStatus,
+    ShardId, ShardStatus,
 };
 
 use record::has_table;
@@ -172,7 +173,7 @@ impl Run {
         let mut is_stopped = self.mode == Mode::Apply && global.error().is_some();
         let mut reports = BTreeMap::new();
         let (offline, rows): (Vec<_>, Vec<_>) =
-            rows.into_iter().partition(|row| row.status == ShardStatus::Offline);
+            rows.into_iter().partition(|row| row.status() == Ok(ShardStatus::Offline));
         let untouched = |row: &ShardRow, outcome| {
             (row.id, DatabaseReport::new(DatabaseName::Shard(row.id), outcome))
         };
@@ -213,9 +214,7 @@ impl Run {
     async fn known(&self) -> Result<Vec<ShardRow>> {
         let global = self.service.global();
         if self.mode == Mode::Apply {
-            for shard in &self.config.shards {
-                map::register(global, shard.id, &shard.connection, shard.weight).await?;
-            }
+            map::register(global, &self.config.shards).await?;
             return map::read(global).await;
         }
         let mut rows = BTreeMap::new();
@@ -227,20 +226,20 @@ impl Run {
     }
 
     fn configured(&self) -> Vec<ShardRow> {
-        let row = |shard: &ShardConfig| ShardRow {
-            id: shard.id,
-            connection: shard.connection.as_str().into(),
-            weight: shard.weight,
-            status: ShardStatus::Active,
-            epoch: 0,
-        };
-        let mut rows: Vec<_> = self.config.shards.iter().map(row).collect();
+        let mut rows: Vec<_> = self.config.shards.iter().map(ShardRow::new).collect();
         rows.sort_by_key(|row| row.id);
         rows
     }
 
     async fn shard(&self, row: ShardRow) -> (ShardId, DatabaseReport) {
-        let report = match self.service.new_shard(&row) {
+        let opened = match row.status() {
+            Ok(_) => self.service.new_shard(row.id, &row.connection),
+            Err(unknown) => {
+                let at = At::new("migrate", &DatabaseName::Shard(row.id));
+                Err(Error::invalid(at, format!("status {unknown}")))
+            }
+        };
+        let report = match opened {
             Ok(shard) => self.database(&shard, Part::Shard).await,
             Err(error) => {
                 let outcome = MigrationOutcome::Failed(error);

@@ -46,7 +46,7 @@ impl DbPool {
             let problem = format!("connections.{connection}: {part} needs it, and it is missing");
             return Err(ConfigError::one(problem).into());
         };
-        let backend = connect(connection, part, config, &self.shared.config, &self.shared.metrics)?;
+        let backend = connect(part, config, &self.shared.config, &self.shared.metrics)?;
         open.insert(connection.into(), Arc::clone(&backend));
         publish(&self.shared.metrics, part, &backend);
         Ok(backend)
@@ -59,13 +59,10 @@ impl DbPool {
         self.lock().iter().map(|(name, backend)| (name.clone(), backend.stats())).collect()
     }
 
-    /// Closes the connections called `connection`, side by side with others in
-    /// use; they are opened anew when next asked for.
-    pub(crate) async fn release(&self, connection: &str, deadline: Deadline) {
-        let backend = self.lock().remove(connection);
-        if let Some(backend) = backend {
-            backend.close(deadline).await;
-        }
+    /// Takes the connections called `connection` out, for the caller to close;
+    /// new ones are opened when next asked for.
+    pub(crate) fn take(&self, connection: &str) -> Option<Arc<dyn DbBackend>> {
+        self.lock().remove(connection)
     }
 
     /// Takes no new work, waits until the deadline for what is under way and
@@ -107,13 +104,25 @@ fn publish(metrics: &Metrics, part: &DatabaseName, backend: &Arc<dyn DbBackend>)
     }
 }
 
-/// The one place that knows the engines by name.
+/// Finds what an engine will not take, as the field and the problem.
+pub(crate) fn check(config: &ConnectionConfig) -> Result<(), (&'static str, String)> {
+    match config {
+        #[cfg(feature = "sqlite")]
+        ConnectionConfig::Sqlite(_) => Ok(()),
+        #[cfg(feature = "mysql")]
+        ConnectionConfig::Mysql(config) => {
+            crate::backend::mysql::check_url(config).map_err(|problem| ("url", problem.to_owned()))
+        }
+        #[cfg(not(all(feature = "sqlite", feature = "mysql")))]
+        other => {
+            let kind = other.engine();
+            Err(("kind", format!("\"{kind}\" needs feature {kind} of trine-db-shard")))
+        }
+    }
+}
+
+/// With [`check`], the one place that knows the engines by name.
 fn connect(
-    #[cfg_attr(
-        all(feature = "sqlite", feature = "mysql"),
-        expect(unused_variables, reason = "named only where an engine is missing")
-    )]
-    connection: &str,
     part: &DatabaseName,
     config: &ConnectionConfig,
     service: &DbConfig,
@@ -133,10 +142,9 @@ fn connect(
         }
         #[cfg(not(all(feature = "sqlite", feature = "mysql")))]
         other => {
-            let _ = (part, service, metrics);
-            let kind = other.engine();
-            let needed = format!("connections.{connection}.kind: \"{kind}\" needs feature {kind}");
-            Err(ConfigError::one(format!("{needed} of trine-db-shard")).into())
+            let _ = (service, metrics);
+            let (_, problem) = check(other).err().unwrap_or_default();
+            Err(Error::invalid(crate::error::At::new("open", part), problem))
         }
     }
 }

@@ -119,7 +119,7 @@ pub(crate) async fn call_in(tx: &mut Tx, name: &str, params: Vec<Param>) -> Resu
         return result;
     }
     let open = tx.open_mut(OPERATION)?;
-    let call: Call = open.call(OPERATION);
+    let call: Call = open.call(OPERATION)?;
     let result = open.expose().call(call, statement(name, values)).await;
     open.settle(result)
 }

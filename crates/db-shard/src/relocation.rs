@@ -236,16 +236,18 @@ impl DbService {
     ) -> Result<AbortOutcome> {
         let key = self.key("abort_move", key)?;
         let _in_flight = self.global().enter("abort_move")?;
-        let Some(claim) = self.claim_abort(&key).await? else {
+        let Some(aborted) = self.claim_abort(&key).await? else {
             return Ok(AbortOutcome::NotMoving);
         };
-        mark(&claim.source, &key, claim.epoch, KeyState::Settled).await?;
-        if let Err(error) = mark(&claim.target, &key, claim.epoch, KeyState::Moved).await {
+        let (from, to) = (aborted.from, aborted.to);
+        mark(&aborted.source, &key, aborted.epoch, KeyState::Settled).await?;
+        let telling = async { mark(&self.shard(to)?, &key, aborted.epoch, KeyState::Moved).await };
+        if let Err(error) = telling.await {
             let error = Report(&error).to_string();
-            tracing::warn!(?key, to = %claim.to, error, "target of an aborted move not told");
+            tracing::warn!(?key, %to, error, "target of an aborted move not told");
         }
-        self.give_back(&claim).await?;
-        tracing::info!(?key, from = %claim.from, to = %claim.to, "move aborted");
+        self.give_back(&key, &aborted).await?;
+        tracing::info!(?key, %from, %to, "move aborted");
         Ok(AbortOutcome::Aborted)
     }
 }

@@ -150,18 +150,20 @@ impl crate::DbService {
             // Several callers wait for it, so it has no caller's deadline.
             async move { service.read_route(operation, &key).await.map_err(Into::into) }.boxed()
         });
-        let answer = match CallContext::current().deadline() {
-            Some(deadline) => {
-                let after = deadline.remaining();
-                deadline.limit(reading).await.ok_or_else(|| Error::Timeout {
-                    at: self.global().at(operation),
-                    after,
-                    limit: CALLER,
-                })?
-            }
-            None => reading.await,
+        self.within(operation, reading).await?.map_err(cache::shared_error)
+    }
+
+    /// Waits for what several callers share until this caller's deadline.
+    async fn within<F: Future>(&self, operation: &'static str, shared: F) -> Result<F::Output> {
+        let Some(deadline) = CallContext::current().deadline() else {
+            return Ok(shared.await);
         };
-        answer.map_err(cache::shared_error)
+        let after = deadline.remaining();
+        deadline.limit(shared).await.ok_or_else(|| Error::Timeout {
+            at: self.global().at(operation),
+            after,
+            limit: CALLER,
+        })
     }
 
     /// Asks the shard map, and remembers what it says.
@@ -214,8 +216,8 @@ impl crate::DbService {
         operation: &'static str,
         id: ShardId,
     ) -> Result<Database> {
-        if self.shared.map.load().get(id).is_none() {
-            self.reload().await?;
+        if !self.shared.map.load().knows(id) {
+            self.within(operation, self.reload()).await??;
         }
         match self.shard(id) {
             // The key is known, so the answer must not read as if it were not.

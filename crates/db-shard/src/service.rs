@@ -1,5 +1,6 @@
 mod health;
 mod loops;
+mod reload;
 mod start;
 
 use std::fmt;
@@ -14,6 +15,7 @@ use trine_core::{
 };
 
 use crate::database::Settings;
+use crate::error::At;
 use crate::executor::Executors;
 use crate::map::{self, ShardMap};
 use crate::routing::KeyCache;
@@ -23,6 +25,7 @@ use crate::{
 };
 
 use health::Probes;
+use reload::Reloads;
 
 /// What a service needs beside its configuration.
 #[derive(Clone, Debug)]
@@ -97,8 +100,7 @@ pub(crate) struct Shared {
     pub(crate) global: Database,
     pub(crate) map: ArcSwap<ShardMap>,
     pub(crate) keys: KeyCache,
-    /// One change of the map at a time in this process.
-    pub(crate) reloading: tokio::sync::Mutex<()>,
+    reloads: Reloads,
     pub(crate) map_progress: Watermark,
     has_loops: AtomicBool,
     probes: Probes,
@@ -159,9 +161,9 @@ impl DbService {
             pool,
             executors,
             global,
-            map: ArcSwap::from_pointee(ShardMap::empty()),
+            map: ArcSwap::default(),
             keys,
-            reloading: tokio::sync::Mutex::default(),
+            reloads: Reloads::default(),
             map_progress,
             has_loops: AtomicBool::new(false),
             probes: Probes::default(),
@@ -191,60 +193,69 @@ impl DbService {
     /// # Errors
     ///
     /// Fails with `NotFound` if the shard map has no such shard, and with
-    /// `Unavailable` while it is offline.
+    /// `Unavailable` while it is offline or if this process cannot use it.
     pub fn shard(&self, id: impl Into<ShardId>) -> Result<Database> {
         const OPERATION: &str = "shard";
         let id = id.into();
         let map = self.shared.map.load();
+        if let Some(left_out) = map.left_out.get(&id) {
+            let at = At::new(OPERATION, &DatabaseName::Shard(id));
+            let (reason, cause) = (Unavailable::LeftOut, Some(left_out.why.to_string().into()));
+            return Err(Error::Unavailable { at, reason, cause });
+        }
         let Some(shard) = map.get(id) else {
             let at = self.global().at(OPERATION);
             return Err(Error::not_found(at, format!("shard {id}")));
         };
-        if shard.row.status == ShardStatus::Offline {
+        if shard.status == ShardStatus::Offline {
             let reason = Unavailable::Status(ShardStatus::Offline);
             return Err(Error::unavailable(shard.database.at(OPERATION), reason));
         }
         Ok(shard.database.clone())
     }
 
-    /// Returns the shards, in the order of their numbers.
+    /// Returns the shards that this process can use, in the order of their
+    /// numbers.
     #[must_use]
     pub fn shards(&self) -> Vec<ShardFacts> {
         let map = self.shared.map.load();
         let facts = |shard: &map::Shard| ShardFacts {
-            id: shard.row.id,
-            connection: shard.row.connection.clone(),
-            weight: shard.row.weight,
-            status: shard.row.status,
+            id: shard.id,
+            connection: shard.connection.clone(),
+            weight: shard.weight,
+            status: shard.status,
             is_proved: shard.database.shared().status.is_proved(),
         };
         map.shards.values().map(facts).collect()
     }
 
     /// Adds a shard to the shard map, or leaves it as it is if the map knows
-    /// its number. Every process finds it within `map.refresh`.
+    /// its number. Every process finds it within `map.refresh`, this one now.
     ///
     /// # Errors
     ///
-    /// Fails with `Invalid` if this process has no such connection, with
-    /// `Conflict` if another shard has it, and with the errors of the database.
+    /// Fails with `Invalid` if this process has no such connection or it is
+    /// the global database's, with `Conflict` if another shard has it, and with
+    /// the errors of the global database.
     pub async fn add_shard(&self, shard: &ShardConfig) -> Result<()> {
         let _in_flight = self.global().enter("add_shard")?;
-        if !self.shared.config.connections.contains_key(&shard.connection) {
-            let detail = format!("no connection `{}` is configured", shard.connection);
-            return Err(Error::invalid(self.global().at("add_shard"), detail));
+        if let Err(why) = self.shared.config.check_shard_connection(&shard.connection) {
+            return Err(Error::invalid(self.global().at("add_shard"), why));
         }
-        map::register(self.global(), shard.id, &shard.connection, shard.weight).await?;
-        self.reload().await
+        map::register(self.global(), std::slice::from_ref(shard)).await?;
+        self.reload().await?;
+        self.prove_now(shard.id).await;
+        Ok(())
     }
 
     /// Sets what a shard takes. This process acts on it when this returns, the
-    /// others within `map.refresh`.
+    /// others within `map.refresh`. A shard that comes back and does not answer
+    /// is tried again every `map.refresh`.
     ///
     /// # Errors
     ///
     /// Fails with `NotFound` if the map has no such shard, and with the errors
-    /// of the database.
+    /// of the global database.
     pub async fn set_shard_status(
         &self,
         id: impl Into<ShardId>,
@@ -258,7 +269,9 @@ impl DbService {
             let at = self.global().at("set_shard_status");
             return Err(Error::not_found(at, format!("shard {id}")));
         }
-        self.reload().await
+        self.reload().await?;
+        self.prove_now(id).await;
+        Ok(())
     }
 
     /// Returns the connections.
@@ -303,14 +316,14 @@ impl DbService {
         Ok(())
     }
 
-    pub(crate) fn new_shard(&self, row: &map::ShardRow) -> Result<Database> {
+    pub(crate) fn new_shard(&self, id: ShardId, connection: &str) -> Result<Database> {
         let shared = &self.shared;
-        let name = DatabaseName::Shard(row.id);
-        let backend = shared.pool.acquire(&row.connection, &name)?;
+        let name = DatabaseName::Shard(id);
+        let backend = shared.pool.acquire(connection, &name)?;
         Ok(Database::new(
             name,
             backend,
-            settings(&shared.config, &row.connection),
+            settings(&shared.config, connection),
             shared.executors.clone(),
             shared.deps.procedures.clone(),
             shared.lifecycle.clone(),

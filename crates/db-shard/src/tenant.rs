@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
@@ -13,7 +14,13 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub(crate) struct TenantLimit {
     places: usize,
-    tenants: Arc<Mutex<HashMap<Arc<str>, Arc<Semaphore>>>>,
+    tenants: Arc<Mutex<HashMap<Arc<str>, Arc<Tenant>>>>,
+}
+
+#[derive(Debug)]
+struct Tenant {
+    places: Arc<Semaphore>,
+    waiting: AtomicUsize,
 }
 
 impl TenantLimit {
@@ -25,46 +32,70 @@ impl TenantLimit {
     ///
     /// Cancel-safe: dropping the future gives up the place in the queue.
     pub(crate) async fn enter(&self, tenant: &str, at: At, deadline: Deadline) -> Result<Place> {
-        let places = self.places_of(tenant);
-        let permit = match Arc::clone(&places).try_acquire_owned() {
+        let known = self.known(tenant);
+        let permit = match Arc::clone(&known.places).try_acquire_owned() {
             Ok(permit) => Some(permit),
             Err(TryAcquireError::NoPermits) => {
                 let began = Instant::now();
-                let waiting = Arc::clone(&places).acquire_owned();
-                let permit = deadline.limit(waiting).await.ok_or_else(|| Error::Exhausted {
+                let waiting = Waiting::new(&known);
+                let permit = Arc::clone(&known.places).acquire_owned();
+                let permit = deadline.limit(permit).await.ok_or_else(|| Error::Exhausted {
                     at,
                     what: "place of the tenant",
                     waited: began.elapsed(),
                     in_use: self.places,
                     max: self.places,
-                    // This call, its map entry and the holders share it; the
-                    // rest are waiting.
-                    waiting: Arc::strong_count(&places).saturating_sub(self.places + 2),
+                    waiting: waiting.others(),
                     setting: "db.tenant_in_flight",
                 })?;
                 permit.ok()
             }
             Err(TryAcquireError::Closed) => None,
         };
-        Ok(Place { tenants: Arc::clone(&self.tenants), tenant: tenant.into(), permit })
+        let tenants = Arc::clone(&self.tenants);
+        Ok(Place { tenants, tenant: tenant.into(), places: self.places, permit })
     }
 
-    fn places_of(&self, tenant: &str) -> Arc<Semaphore> {
+    fn known(&self, tenant: &str) -> Arc<Tenant> {
         let mut tenants = lock(&self.tenants);
-        if let Some(places) = tenants.get(tenant) {
-            return Arc::clone(places);
+        if let Some(known) = tenants.get(tenant) {
+            return Arc::clone(known);
         }
         let places = Arc::new(Semaphore::new(self.places));
-        tenants.insert(tenant.into(), Arc::clone(&places));
-        places
+        let new = Arc::new(Tenant { places, waiting: AtomicUsize::new(0) });
+        tenants.insert(tenant.into(), Arc::clone(&new));
+        new
+    }
+}
+
+/// A call that waits for a place, counted until it is dropped.
+struct Waiting<'a>(&'a Tenant);
+
+impl<'a> Waiting<'a> {
+    fn new(tenant: &'a Tenant) -> Self {
+        tenant.waiting.fetch_add(1, Ordering::Relaxed);
+        Self(tenant)
+    }
+
+    /// Returns how many wait beside this one.
+    fn others(&self) -> usize {
+        self.0.waiting.load(Ordering::Relaxed).saturating_sub(1)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// One of a tenant's places, given back on drop.
 #[derive(Debug)]
 pub(crate) struct Place {
-    tenants: Arc<Mutex<HashMap<Arc<str>, Arc<Semaphore>>>>,
+    tenants: Arc<Mutex<HashMap<Arc<str>, Arc<Tenant>>>>,
     tenant: Box<str>,
+    /// How many places a tenant has.
+    places: usize,
     permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -72,8 +103,12 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut tenants = lock(&self.tenants);
         self.permit = None;
-        // Only the map holds it: nobody is in and nobody waits.
-        if tenants.get(&*self.tenant).is_some_and(|places| Arc::strong_count(places) == 1) {
+        let places = self.places;
+        // Whoever waits holds on to it, and whoever is in has its permit.
+        let is_left = |known: &Arc<Tenant>| {
+            Arc::strong_count(known) == 1 && known.places.available_permits() == places
+        };
+        if tenants.get(&*self.tenant).is_some_and(is_left) {
             tenants.remove(&*self.tenant);
         }
     }
@@ -103,9 +138,12 @@ mod tests {
         let limit = TenantLimit::new(2);
         let _first = limit.enter("a", at(), soon()).await.unwrap();
         let second = limit.enter("a", at(), soon()).await.unwrap();
-        let error = limit.enter("a", at(), soon()).await.unwrap_err();
+        let enter = || limit.enter("a", at(), soon());
+        let (error, other) = tokio::join!(enter(), enter());
+        assert!(other.is_err());
+        let error = error.unwrap_err();
         assert!(
-            error.to_string().contains("2 of 2 in use, 0 waiting; db.tenant_in_flight"),
+            error.to_string().contains("2 of 2 in use, 1 waiting; db.tenant_in_flight"),
             "{error}"
         );
         limit.enter("b", at(), soon()).await.unwrap();

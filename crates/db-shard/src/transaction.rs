@@ -5,13 +5,14 @@ mod run;
 
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use trine_core::{BoxError, CallContext, Deadline};
 
 use crate::backend::{BackendTransaction, Call, SavepointStep};
 use crate::database::prepare::{Takes, prepare};
-use crate::database::{Admitted, decode, earlier};
+use crate::database::{Admitted, decode};
 use crate::error::At;
 use crate::executor::DEFAULT;
 use crate::{
@@ -41,12 +42,27 @@ pub(crate) struct Open {
     pub(crate) database: Database,
     pub(crate) backend: Box<dyn BackendTransaction>,
     pub(crate) hooks: Hooks,
-    pub(crate) ticket: Option<Ticket>,
+    pub(crate) ticket: Option<Taken>,
     /// What forbids the commit, whatever the caller made of the error.
     pub(crate) doom: Option<Doom>,
-    deadline: Deadline,
-    savepoints: u32,
+    limit: Limit,
+    pub(crate) savepoints: u32,
     admitted: Admitted,
+}
+
+/// A ticket, and the number of the last savepoint set before it was taken.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Taken {
+    pub(crate) ticket: Ticket,
+    pub(crate) after: u32,
+}
+
+/// When a transaction ends, and why then.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limit {
+    deadline: Deadline,
+    after: Duration,
+    name: &'static str,
 }
 
 /// Why a transaction can only be rolled back.
@@ -81,31 +97,41 @@ impl Doom {
 pub(crate) struct Home(Arc<Mutex<Inside>>);
 
 #[derive(Default)]
-enum Inside {
+pub(crate) enum Inside {
     /// The body has it.
     #[default]
     Lent,
     /// The body dropped it.
     Back(Box<Open>),
+    /// The body committed it or rolled it back, and was told how that went.
+    Ended,
     /// The body is over; what comes back now is rolled back.
     Over,
 }
 
 impl Home {
-    /// Ends the body and returns what it gave back.
-    pub(crate) fn close(&self) -> Option<Box<Open>> {
-        let mut inside = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match std::mem::replace(&mut *inside, Inside::Over) {
-            Inside::Back(open) => Some(open),
-            Inside::Lent | Inside::Over => None,
-        }
+    /// Ends the body and returns where it left the transaction.
+    pub(crate) fn close(&self) -> Inside {
+        std::mem::replace(&mut *self.lock(), Inside::Over)
     }
 
     fn give_back(&self, open: Box<Open>) {
-        let mut inside = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        self.replace_lent(Inside::Back(open));
+    }
+
+    fn end(&self) {
+        self.replace_lent(Inside::Ended);
+    }
+
+    fn replace_lent(&self, with: Inside) {
+        let mut inside = self.lock();
         if matches!(*inside, Inside::Lent) {
-            *inside = Inside::Back(open);
+            *inside = with;
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inside> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -114,7 +140,7 @@ impl Tx {
         database: Database,
         backend: Box<dyn BackendTransaction>,
         admitted: Admitted,
-        deadline: Deadline,
+        limit: Limit,
     ) -> Self {
         let open = Open {
             database,
@@ -122,7 +148,7 @@ impl Tx {
             hooks: Hooks::default(),
             ticket: None,
             doom: None,
-            deadline,
+            limit,
             savepoints: 0,
             admitted,
         };
@@ -137,6 +163,14 @@ impl Tx {
         let home = Home::default();
         self.home = Some(home.clone());
         (self, home)
+    }
+
+    /// Takes it from the body for good, if a body has it: whatever fails from
+    /// here on rolls back.
+    fn leave_home(&mut self) {
+        if let Some(home) = self.home.take() {
+            home.end();
+        }
     }
 
     pub(crate) fn into_open(mut self) -> Option<Box<Open>> {
@@ -272,17 +306,26 @@ impl Tx {
     }
 
     /// Undoes what happened since the savepoint, and forgets it and those set
-    /// after it.
+    /// after it. A [ticket](Self::ticket) taken since then stays valid: its row
+    /// is written again.
     ///
     /// # Errors
     ///
     /// Fails with the errors of the database; the transaction is broken then.
     pub async fn rollback_to(&mut self, savepoint: Savepoint) -> Result<()> {
-        let result = self.step("tx.rollback_to", SavepointStep::RollBack, savepoint.number).await;
+        let result = self.undo(savepoint.number).await;
         if result.is_err() {
             self.doom(Doom::Broken);
         }
         result
+    }
+
+    async fn undo(&mut self, savepoint: u32) -> Result<()> {
+        self.step("tx.rollback_to", SavepointStep::RollBack, savepoint).await?;
+        match self.open.as_ref().and_then(|open| open.ticket) {
+            Some(taken) if savepoint <= taken.after => self.write_ticket(taken.ticket).await,
+            _ => Ok(()),
+        }
     }
 
     /// Keeps what happened since the savepoint, and forgets it and those set
@@ -296,7 +339,8 @@ impl Tx {
     }
 
     /// Runs `hook` as the last thing before the commit. An error of its own
-    /// rolls back. Hooks run in the order they were added.
+    /// rolls back. Hooks run in the order they were added, and those that a
+    /// hook adds run after the others.
     ///
     /// # Example
     ///
@@ -414,7 +458,7 @@ impl Tx {
         let database = open.database.clone();
         let at = || database.at(operation);
         let statement = prepare(at, database.engine(), takes, sql, params)?;
-        let mut call = open.call(operation);
+        let mut call = open.call(operation)?;
         call.max_rows = max_rows.unwrap_or(call.max_rows);
         let result = open.expose().run(call, statement).await;
         open.settle(result)
@@ -427,7 +471,7 @@ impl Tx {
         number: u32,
     ) -> Result<()> {
         let open = self.open_mut(operation)?;
-        let call = open.call(operation);
+        let call = open.call(operation)?;
         let result = open.expose().savepoint(call, step, number).await;
         open.settle(result)
     }
@@ -448,11 +492,40 @@ impl Tx {
     }
 }
 
+impl Limit {
+    pub(crate) fn new(timeout: Option<Duration>, database: &Database) -> Self {
+        let usual = database.shared().settings.query_timeout;
+        let (after, name) = match timeout {
+            Some(timeout) => (timeout, "TxOptions::timeout"),
+            None => (usual, "db.query_timeout, for the whole transaction"),
+        };
+        Self { deadline: Deadline::after(after), after, name }
+    }
+
+    /// Returns the call, ended with the transaction.
+    pub(crate) fn apply(&self, mut call: Call) -> Call {
+        if self.deadline < call.deadline {
+            call.deadline = self.deadline;
+            call.limit = self.name;
+            call.after = self.after;
+        }
+        call
+    }
+}
+
 impl Open {
-    pub(crate) fn call(&self, operation: &'static str) -> Call {
-        let context = CallContext::current();
-        let call = self.database.call(operation, &context);
-        call.until(Some(earlier(self.deadline, &context)))
+    /// Returns the bounds of one more step.
+    ///
+    /// # Errors
+    ///
+    /// Fails with `Timeout` if the time is over: what is sent then would only
+    /// have an outcome that nobody knows.
+    pub(crate) fn call(&self, operation: &'static str) -> Result<Call> {
+        let call = self.limit.apply(self.database.call(operation, &CallContext::current()));
+        if call.deadline.has_passed() {
+            return Err(call.timed_out(self.database.at(operation)));
+        }
+        Ok(call)
     }
 
     /// Marks the transaction as broken until [`settle`](Self::settle): what

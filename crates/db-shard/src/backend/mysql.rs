@@ -45,6 +45,11 @@ pub(crate) fn host_error(at: At, call: &Call, error: sqlx::Error) -> Error {
     translate::translate(at, call, Stake::Uncommitted, error).error
 }
 
+/// Says what is wrong with the URL of a database.
+pub(crate) fn check_url(config: &MysqlConfig) -> Result<(), &'static str> {
+    connector::options(config).map(drop)
+}
+
 /// How long a commit that is not synced may stay in memory: the servers flush
 /// their logs once a second.
 const FLUSH_INTERVAL: Span = Span::secs(1);

@@ -64,12 +64,10 @@ impl ConnectionConfig {
                 positive("pool.connect_timeout", config.pool.connect_timeout);
                 positive("pool.idle_check", config.pool.idle_check);
                 positive("pool.max_lifetime", config.pool.max_lifetime);
-                let scheme = config.url.expose().split("://").next().unwrap_or_default();
-                if !matches!(scheme, "mysql" | "mariadb") {
-                    let expected = "expected mysql://user:password@host:port/database";
-                    problems.push(format!("{path}.url: {expected}"));
-                }
             }
+        }
+        if let Err((field, problem)) = crate::pool::check(self) {
+            problems.push(format!("{path}.{field}: {problem}"));
         }
     }
 }

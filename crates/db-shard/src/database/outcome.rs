@@ -3,6 +3,7 @@ use std::time::{Duration, SystemTime};
 use trine_core::{CallContext, Deadline, ErrorKind};
 
 use crate::backend::{Access, BeginOptions, Call, Statement};
+use crate::transaction::Taken;
 use crate::{Database, Outcome, Result, Sql, Ticket, Timestamp, Value};
 
 /// Rows of committed transactions, and tombstones of those that must never be
@@ -114,17 +115,23 @@ impl crate::Tx {
     /// Fails with the errors of the database.
     pub async fn ticket(&mut self) -> Result<Ticket> {
         let open = self.open_mut("ticket")?;
-        if let Some(ticket) = open.ticket {
-            return Ok(ticket);
+        if let Some(taken) = open.ticket {
+            return Ok(taken.ticket);
         }
-        let ticket = Ticket::new();
-        let call = open.call("ticket");
+        let (ticket, after) = (Ticket::new(), open.savepoints);
+        self.write_ticket(ticket).await?;
+        self.open_mut("ticket")?.ticket = Some(Taken { ticket, after });
+        Ok(ticket)
+    }
+
+    /// Writes the row that is committed with the transaction.
+    pub(crate) async fn write_ticket(&mut self, ticket: Ticket) -> Result<()> {
+        let open = self.open_mut("ticket")?;
+        let call = open.call("ticket")?;
         let made_at = Value::from(Timestamp::from(ticket.made_at()));
         let values = vec![Value::from(*ticket.as_uuid()), COMMITTED.into(), made_at];
         let take = open.database.own_statement(INSERT, values, Access::Write);
         let result = open.expose().run(call, take).await;
-        open.settle(result)?;
-        open.ticket = Some(ticket);
-        Ok(ticket)
+        open.settle(result).map(drop)
     }
 }

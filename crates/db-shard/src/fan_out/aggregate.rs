@@ -3,6 +3,7 @@ use std::cmp::Ordering;
 use serde::de::DeserializeOwned;
 
 use super::{Asked, FanOutCall, FanOutValue};
+use crate::backend::Access;
 use crate::{Database, IntoParams, InvalidColumn, Result, Row, SqlText, Value};
 
 /// A number that sums over shards are made of: `i64`, `u64` and `f64`.
@@ -157,7 +158,7 @@ impl FanOutCall {
             let total = rows.iter().try_fold(N::ZERO, |total, row| add_row(total, row));
             total.map_err(|error| error.at(database.at(operation)))
         };
-        let gathered = self.gather(operation, self.partial, ask).await?;
+        let gathered = self.gather(operation, Access::Read, self.partial, ask).await?;
         let mut parts = gathered.by_shard.into_values();
         let value = parts.try_fold(N::ZERO, N::plus);
         let value = value.ok_or_else(|| {
@@ -182,7 +183,7 @@ impl FanOutCall {
             let rows: Vec<Option<T>> = database.query(sql.clone(), params.clone()).await?;
             Ok(rows.into_iter().fold(None, better))
         };
-        let gathered = self.gather(operation, self.partial, ask).await?;
+        let gathered = self.gather(operation, Access::Read, self.partial, ask).await?;
         let value = gathered.by_shard.into_values().fold(None, better);
         Ok(FanOutValue { value, failed: gathered.failed })
     }

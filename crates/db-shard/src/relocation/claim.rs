@@ -39,6 +39,15 @@ pub(super) struct Claim {
     pub(super) epoch: u64,
 }
 
+/// The right to end a move. Its target may be away for good.
+#[derive(Debug)]
+pub(super) struct Aborted {
+    pub(super) from: ShardId,
+    pub(super) to: ShardId,
+    pub(super) source: Database,
+    pub(super) epoch: u64,
+}
+
 #[derive(Debug)]
 pub(super) enum Claimed {
     Move(Claim),
@@ -49,7 +58,7 @@ impl DbService {
     /// Begins a move, or takes one over that has begun.
     pub(super) async fn claim_move(&self, key: &ShardKey, to: ShardId) -> Result<Claimed> {
         // What this process does not know yet may be in the map all the same.
-        if self.shared.map.load().get(to).is_none() {
+        if !self.shared.map.load().knows(to) {
             self.reload().await?;
         }
         let claimed = self.global().transaction(|mut tx| async move {
@@ -76,14 +85,14 @@ impl DbService {
     }
 
     /// Takes over a move in order to abort it; `None` if there is none.
-    pub(super) async fn claim_abort(&self, key: &ShardKey) -> Result<Option<Claim>> {
+    pub(super) async fn claim_abort(&self, key: &ShardKey) -> Result<Option<Aborted>> {
         self.global()
             .transaction(|mut tx| async move {
                 let row = self.locked_row("abort_move", &mut tx, key).await?;
                 let Some(to) = row.moving_to else { return Ok(None) };
-                let claim = self.claim(key, row, to)?;
+                let source = self.shard(row.shard_id)?;
                 self.take(&mut tx, key, Some(to)).await?;
-                Ok(Some(claim))
+                Ok(Some(Aborted { from: row.shard_id, to, source, epoch: row.epoch + 1 }))
             })
             .await
     }
@@ -108,19 +117,24 @@ impl DbService {
 
     /// Lets the map lead to the target.
     pub(super) async fn switch(&self, claim: &Claim) -> Result<()> {
-        self.settle(claim, claim.to).await
+        self.settle(&claim.key, claim.epoch, claim.to, claim.to).await
     }
 
     /// Lets the map lead to the source again.
-    pub(super) async fn give_back(&self, claim: &Claim) -> Result<()> {
-        self.settle(claim, claim.from).await
+    pub(super) async fn give_back(&self, key: &ShardKey, aborted: &Aborted) -> Result<()> {
+        self.settle(key, aborted.epoch, aborted.to, aborted.from).await
     }
 
-    async fn settle(&self, claim: &Claim, home: ShardId) -> Result<()> {
-        let key = claim.key.as_bytes();
-        let params = (home.get(), self.changed_at(), key, claim.epoch, claim.to.get());
+    async fn settle(
+        &self,
+        key: &ShardKey,
+        epoch: u64,
+        moving_to: ShardId,
+        home: ShardId,
+    ) -> Result<()> {
+        let params = (home.get(), self.changed_at(), key.as_bytes(), epoch, moving_to.get());
         let done = self.global().execute(SETTLE, params).await;
-        self.shared.keys.forget(&claim.key);
+        self.shared.keys.forget(key);
         if done?.affected == 0 {
             return Err(superseded(self.global()));
         }

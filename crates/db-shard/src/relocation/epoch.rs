@@ -165,7 +165,7 @@ impl Gate {
         const OPERATION: &str = "lock key";
         let has_rivals = tx.database().capabilities().concurrent_writers;
         let open = tx.open_mut(OPERATION)?;
-        let call = open.call(OPERATION);
+        let call = open.call(OPERATION)?;
         let values = vec![Value::from(self.key.as_bytes())];
         let look = open.database.own_statement(SHARE, values, Access::Read);
         let result = open.expose().run(call, look).await;

@@ -99,7 +99,7 @@ impl DbService {
                 }
                 None => self.reload().await?,
             }
-            let status = self.shared.map.load().get(shard).map(|known| known.row.status);
+            let status = self.shared.map.load().get(shard).map(|known| known.status);
             match status {
                 // It was set active in between.
                 Some(status) if status.can_assign() => {}
@@ -107,10 +107,7 @@ impl DbService {
                     let at = At::new(OPERATION, &DatabaseName::Shard(shard));
                     return Err(Error::unavailable(at, Unavailable::Status(status)));
                 }
-                None => {
-                    let at = self.global().at(OPERATION);
-                    return Err(Error::not_found(at, format!("shard {shard}")));
-                }
+                None => drop(self.shard(shard)?),
             }
         }
         Err(self.no_shard(OPERATION))
@@ -118,8 +115,8 @@ impl DbService {
 
     fn choose(&self, operation: &'static str, key: &ShardKey) -> Result<ShardId> {
         let map = self.shared.map.load();
-        let takers = map.shards.values().filter(|shard| shard.row.status.can_assign());
-        let weighted = takers.map(|shard| (shard.row.id, shard.row.weight));
+        let takers = map.shards.values().filter(|shard| shard.status.can_assign());
+        let weighted = takers.map(|shard| (shard.id, shard.weight));
         choose(key.as_bytes(), weighted).ok_or_else(|| self.no_shard(operation))
     }
 
@@ -155,13 +152,12 @@ impl DbService {
 
     fn no_shard(&self, operation: &'static str) -> Error {
         let map = self.shared.map.load();
-        let why = |shard: &crate::map::Shard| match shard.row.status {
-            ShardStatus::Active => {
-                format!("shard {} has weight {}", shard.row.id, shard.row.weight)
-            }
-            status => format!("shard {} is {status}", shard.row.id),
+        let why = |shard: &crate::map::Shard| match shard.status {
+            ShardStatus::Active => format!("shard {} has weight {}", shard.id, shard.weight),
+            status => format!("shard {} is {status}", shard.id),
         };
-        let each: Vec<_> = map.shards.values().map(why).collect();
+        let left_out = map.left_out.iter().map(|(id, row)| format!("shard {id}: {}", row.why));
+        let each: Vec<_> = map.shards.values().map(why).chain(left_out).collect();
         let each = if each.is_empty() { "there is none".to_owned() } else { each.join(", ") };
         let cause = BoxError::from(format!("no shard takes new keys: {each}"));
         Error::Unavailable {

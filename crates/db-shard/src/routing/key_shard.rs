@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
-use trine_core::{CallContext, Deadline};
+use trine_core::{CallContext, Clock, Deadline, Moment};
 
 use super::{CALLER, Route};
 use crate::backend::Access;
@@ -27,7 +27,8 @@ use crate::{
 /// before it copies. So by default one of them may take between 1.9 and 4.4
 /// seconds, less than `query_timeout`; what needs longer belongs into a
 /// transaction, or into a [stream](Self::stream), which has to yield only its
-/// first row by then.
+/// first row by then. A write that is answered after its lease all the same is
+/// `OutcomeUnknown`.
 ///
 /// **Transactions** have no such bound: their first statement locks the key's
 /// epoch row in the shard, which a move has to change before it copies.
@@ -56,12 +57,30 @@ struct Bound {
     context: CallContext,
     /// Whether the lease ends it, rather than the caller.
     is_lease: bool,
+    /// When the lease is over.
+    over_at: Moment,
 }
 
 impl Bound {
-    async fn run<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+    async fn read<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
         let result = self.context.clone().scope(call).await;
         result.map_err(|error| self.named(error))
+    }
+
+    /// Runs a write. One that is done when the lease is over, because it waited
+    /// or this process was stopped, may have been written behind a move.
+    async fn write<T>(
+        &self,
+        clock: &dyn Clock,
+        call: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let done = self.read(call).await?;
+        if clock.now() < self.over_at {
+            return Ok(done);
+        }
+        let at = self.database.at("write within the lease");
+        let late = "the write was answered after db.map.lease; a move may have left it behind";
+        Err(Error::OutcomeUnknown { at, ticket: None, cause: Some(late.into()) })
     }
 
     /// Says that the lease was the limit, where it was.
@@ -104,7 +123,7 @@ impl KeyShard {
         params: impl IntoParams,
     ) -> Result<Vec<T>> {
         let bound = self.bound("query", Access::Read).await?;
-        bound.run(bound.database.query(sql, params)).await
+        bound.read(bound.database.query(sql, params)).await
     }
 
     /// Runs a query and returns its row, if there is one.
@@ -118,7 +137,7 @@ impl KeyShard {
         params: impl IntoParams,
     ) -> Result<Option<T>> {
         let bound = self.bound("query_optional", Access::Read).await?;
-        bound.run(bound.database.query_optional(sql, params)).await
+        bound.read(bound.database.query_optional(sql, params)).await
     }
 
     /// Runs a query and returns its row.
@@ -133,7 +152,7 @@ impl KeyShard {
         params: impl IntoParams,
     ) -> Result<T> {
         let bound = self.bound("query_one", Access::Read).await?;
-        bound.run(bound.database.query_one(sql, params)).await
+        bound.read(bound.database.query_one(sql, params)).await
     }
 
     /// Runs a query and returns its rows as they arrive, as
@@ -178,7 +197,7 @@ impl KeyShard {
     /// moved, and with what [`DbService::for_key`] fails with.
     pub async fn execute(&self, sql: impl Into<SqlText>, params: impl IntoParams) -> Result<Done> {
         let bound = self.bound("execute", Access::Write).await?;
-        bound.run(bound.database.execute(sql, params)).await
+        bound.write(self.clock(), bound.database.execute(sql, params)).await
     }
 
     /// Runs one statement with a `RETURNING` clause and returns its rows.
@@ -192,7 +211,7 @@ impl KeyShard {
         params: impl IntoParams,
     ) -> Result<Vec<T>> {
         let bound = self.bound("execute_returning", Access::Write).await?;
-        bound.run(bound.database.execute_returning(sql, params)).await
+        bound.write(self.clock(), bound.database.execute_returning(sql, params)).await
     }
 
     /// Runs a closed list of statements as one transaction: all or none.
@@ -202,7 +221,7 @@ impl KeyShard {
     /// As [`Database::execute_all`] and [`execute`](Self::execute).
     pub async fn execute_all(&self, batch: Batch) -> Result<Vec<Done>> {
         let bound = self.bound("execute_all", Access::Write).await?;
-        bound.run(bound.database.execute_all(batch)).await
+        bound.write(self.clock(), bound.database.execute_all(batch)).await
     }
 
     /// Calls a stored procedure, or its twin, as one that may write.
@@ -216,7 +235,7 @@ impl KeyShard {
         params: impl IntoParams,
     ) -> Result<Vec<ResultSet>> {
         let bound = self.bound("call_procedure", Access::Write).await?;
-        bound.run(bound.database.call_procedure(name, params)).await
+        bound.write(self.clock(), bound.database.call_procedure(name, params)).await
     }
 
     /// Begins a transaction that keeps the key where it is until it ends. It
@@ -313,6 +332,10 @@ impl KeyShard {
         }
     }
 
+    fn clock(&self) -> &dyn Clock {
+        &*self.service.shared.deps.clock
+    }
+
     /// Returns where the key is, as far as it is known or can be asked.
     async fn current(&self, operation: &'static str) -> Result<(Database, Route)> {
         let shared = &self.service.shared;
@@ -338,7 +361,8 @@ impl KeyShard {
         let (lease, own) = (Deadline::after(left), context.deadline());
         let is_lease = own.is_none_or(|own| lease < own);
         let context = context.with_deadline(lease.or_earlier(own));
-        Ok(Bound { database, context, is_lease })
+        let over_at = route.read_at + shared.config.map.lease.get();
+        Ok(Bound { database, context, is_lease, over_at })
     }
 }
 

@@ -48,6 +48,10 @@ impl DbService {
                 health = health.with_optional_part(name, &part);
             }
         }
+        for (id, left_out) in &map.left_out {
+            let name = DatabaseName::Shard(*id).to_string();
+            health = health.with_optional_part(name, &Health::down(&left_out.why));
+        }
         let lease = self.shared.config.map.lease.get();
         let progress = self.shared.map_progress.health(lease);
         if progress.status > HealthStatus::Up && self.state() == State::Running {
@@ -62,7 +66,14 @@ impl DbService {
         if database.status() == ShardStatus::Offline {
             return Health::up().with_detail("status", ShardStatus::Offline.as_str());
         }
-        let health = self.shared.probes.get(database.name()).check(|| observe(database)).await;
+        let mut health = self.shared.probes.get(database.name()).check(|| observe(database)).await;
+        // It answers, and yet no call is let in.
+        if let Some(why) = database.shared().status.failure()
+            && health.status == HealthStatus::Up
+        {
+            health.status = HealthStatus::Degraded;
+            health.error.get_or_insert_with(|| why.into());
+        }
         let stats = database.stats();
         health
             .with_detail("status", database.status().as_str())

@@ -89,11 +89,8 @@ impl Background {
 }
 
 async fn prove(service: &DbService, shard: &Database) {
-    match service.prove_shard(shard).await {
-        Ok(()) => tracing::info!(shard = %shard.name(), "shard is ready"),
-        Err(error) => {
-            tracing::debug!(shard = %shard.name(), error = %Report(&error), "shard is not ready");
-        }
+    if service.prove_shard(shard).await.is_ok() {
+        tracing::info!(shard = %shard.name(), "shard is ready");
     }
 }
 

@@ -1,17 +1,14 @@
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::stream::{self, StreamExt};
-use trine_core::{Backoff, Deadline, Intensity, MigrationSet, StartError};
+use trine_core::{Backoff, Deadline, ErrorKind, Intensity, MigrationSet, Report, StartError};
 
 use super::DbService;
 use super::loops::{Background, SIDE_BY_SIDE};
-use crate::map::{self, Shard, ShardMap, ShardRow};
 use crate::migrate::{Part, Runner, pending_error};
-use crate::{Database, Error, MigrateMode, Result, ShardId, ShardStatus, Unavailable};
+use crate::{Database, Error, MigrateMode, Result, ShardId, ShardStatus, Unavailable, map};
 
 /// Between two attempts to start.
 const FIRST_RETRY: Duration = Duration::from_millis(50);
@@ -60,9 +57,7 @@ impl DbService {
         let global = self.global();
         global.shared().backend().prove(global.own_call("start")).await?;
         self.bring_up(global, Part::Global).await?;
-        for shard in &self.shared.config.shards {
-            map::register(global, shard.id, &shard.connection, shard.weight).await?;
-        }
+        map::register(global, &self.shared.config.shards).await?;
         self.reload().await?;
         let mut shards = self.online_shards().into_iter();
         // The first one is the canary: what it refuses reaches no other.
@@ -80,7 +75,7 @@ impl DbService {
     /// numbers.
     pub(super) fn online_shards(&self) -> Vec<Database> {
         let map = self.shared.map.load();
-        let online = map.shards.values().filter(|shard| shard.row.status != ShardStatus::Offline);
+        let online = map.shards.values().filter(|shard| shard.status != ShardStatus::Offline);
         online.map(|shard| shard.database.clone()).collect()
     }
 
@@ -88,21 +83,39 @@ impl DbService {
     /// left to the background.
     async fn prove_at_start(&self, shard: Database) -> Result<()> {
         match self.prove_shard(&shard).await {
-            Err(error) if error.is_retryable() => {
-                let error = trine_core::Report(&error).to_string();
-                tracing::warn!(shard = %shard.name(), error, "shard is not ready");
-                Ok(())
-            }
+            Err(error) if is_of_the_shard_alone(&error) => Ok(()),
             other => other,
         }
     }
 
+    /// Lets calls to a shard in, or notes why not.
     pub(super) async fn prove_shard(&self, shard: &Database) -> Result<()> {
         let call = shard.own_call("prove").until(Some(Deadline::after(PROOF)));
-        shard.shared().backend().prove(call).await?;
-        self.bring_up(shard, Part::Shard).await?;
-        shard.shared().status.set_proved(true);
-        Ok(())
+        let proving = async {
+            shard.shared().backend().prove(call).await?;
+            self.bring_up(shard, Part::Shard).await
+        };
+        let result = proving.await;
+        let status = &shard.shared().status;
+        match &result {
+            Ok(()) => status.set_proved(true),
+            Err(error) => {
+                let why = Report(error).to_string();
+                if status.set_failure(&why) {
+                    tracing::warn!(shard = %shard.name(), error = why, "shard is not ready");
+                }
+            }
+        }
+        result
+    }
+
+    /// Proves a shard at once if it should be reachable; what fails is tried
+    /// again in the background.
+    pub(super) async fn prove_now(&self, id: ShardId) {
+        let Ok(shard) = self.shard(id) else { return };
+        if !shard.shared().status.is_proved() {
+            let _noted = self.prove_shard(&shard).await;
+        }
     }
 
     /// Applies or checks what is pending on one database.
@@ -128,73 +141,6 @@ impl DbService {
         own.chain(self.shared.deps.migrations.iter().cloned()).collect()
     }
 
-    /// Reads the shard map now, instead of at the next `map.refresh`.
-    ///
-    /// # Errors
-    ///
-    /// Fails with the errors of the global database; the map stays as it is.
-    pub async fn reload(&self) -> Result<()> {
-        let shared = &self.shared;
-        let _turn = shared.reloading.lock().await;
-        let rows = map::read(self.global()).await?;
-        let former = shared.map.load_full();
-        let mut shards = BTreeMap::new();
-        for row in rows {
-            let id = row.id;
-            match self.take_over(former.get(id), row) {
-                Ok(shard) => {
-                    shards.insert(id, shard);
-                }
-                // A connection that only newer configurations have.
-                Err(error) => {
-                    let error = trine_core::Report(&error).to_string();
-                    tracing::warn!(shard = %id, error, "shard left out");
-                }
-            }
-        }
-        for (id, gone) in former.shards.iter().filter(|(id, _)| !shards.contains_key(id)) {
-            gone.database.shared().status.set(ShardStatus::Offline);
-            self.release(*id, &gone.row.connection);
-        }
-        shared.map.store(Arc::new(ShardMap { shards }));
-        Ok(())
-    }
-
-    /// Returns the shard of `row`, with the handle that callers already hold.
-    fn take_over(&self, former: Option<&Shard>, row: ShardRow) -> Result<Shard> {
-        let Some(former) = former else {
-            let database = self.new_shard(&row)?;
-            database.shared().status.set(row.status);
-            database.shared().status.set_proved(false);
-            return Ok(Shard { row, database });
-        };
-        let database = former.database.clone();
-        let cell = &database.shared().status;
-        let was_offline = former.row.status == ShardStatus::Offline;
-        let is_elsewhere = former.row.connection != row.connection;
-        if row.status == ShardStatus::Offline || is_elsewhere {
-            cell.set_proved(false);
-            if !was_offline {
-                self.release(row.id, &former.row.connection);
-            }
-        }
-        if row.status != ShardStatus::Offline && (was_offline || is_elsewhere) {
-            let backend = self.shared.pool.acquire(&row.connection, database.name())?;
-            database.shared().replace_backend(backend);
-        }
-        cell.set(row.status);
-        Ok(Shard { row, database })
-    }
-
-    /// Closes the connections of a shard without making anybody wait.
-    fn release(&self, id: ShardId, connection: &str) {
-        let (pool, connection) = (self.shared.pool.clone(), connection.to_owned());
-        let grace = self.shared.config.query_timeout.get();
-        self.shared.tasks.spawn(format!("release shard {id}"), async move {
-            pool.release(&connection, Deadline::after(grace)).await;
-        });
-    }
-
     fn spawn_loops(&self) {
         self.spawn_loop("shard map", Background::refresh_map);
         self.spawn_loop("shard proofs", Background::prove_missing);
@@ -215,4 +161,11 @@ impl DbService {
             }
         });
     }
+}
+
+/// Tells whether the failure of one shard leaves the others of use: it is away,
+/// or does not let this account in. What this program brings along, a broken
+/// migration, is no such thing.
+fn is_of_the_shard_alone(error: &Error) -> bool {
+    error.is_retryable() || error.kind() == ErrorKind::Denied
 }

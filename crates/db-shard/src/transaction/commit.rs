@@ -23,17 +23,24 @@ impl Tx {
     ///
     /// # Errors
     ///
-    /// Fails with what made the transaction impossible to commit, in which
-    /// case it is rolled back, or with `OutcomeUnknown`.
+    /// Fails with what made the transaction impossible to commit, its time-out
+    /// among them, in which case it is rolled back, or with `OutcomeUnknown`.
     pub async fn commit(mut self) -> Result<()> {
-        for hook in self.open_mut("commit")?.hooks.take_before_commit() {
-            hook(&mut self).await?;
+        self.leave_home();
+        loop {
+            let hooks = self.open_mut("commit")?.hooks.take_before_commit();
+            if hooks.is_empty() {
+                break;
+            }
+            for hook in hooks {
+                hook(&mut self).await?;
+            }
         }
         let open = self.open_mut("commit")?;
         let at = open.database.at("commit");
         let executors = open.database.shared().executors.clone();
         let reserved = open.hooks.reserve(&executors, at)?;
-        let call = open.call("commit");
+        let call = open.call("commit")?;
         let Some(open) = self.into_open() else { return Ok(()) };
         if reserved.is_empty() && !open.hooks.is_followed() {
             return finish(open, call, reserved).boxed().await;
@@ -43,7 +50,7 @@ impl Tx {
         let (answer, answered) = oneshot::channel();
         let lost = Error::OutcomeUnknown {
             at: open.database.at("commit"),
-            ticket: open.ticket,
+            ticket: open.ticket.map(|taken| taken.ticket),
             cause: None,
         };
         executors.tasks().spawn("commit", async move {
@@ -53,15 +60,16 @@ impl Tx {
         answered.await.unwrap_or(Err(lost))
     }
 
-    /// Rolls back.
+    /// Rolls back, also when the time of the transaction is over.
     ///
     /// # Errors
     ///
     /// Fails if the database could not be told; it rolls back by itself then,
     /// because the connection is closed.
-    pub async fn rollback(self) -> Result<()> {
+    pub async fn rollback(mut self) -> Result<()> {
+        self.leave_home();
         let Some(open) = self.into_open() else { return Ok(()) };
-        let call = open.call("rollback");
+        let call = open.database.own_call("rollback");
         let Open { backend, mut hooks, admitted: _admitted, .. } = *open;
         let result = backend.rollback(call).await;
         hooks.complete(Completion::RolledBack);
@@ -72,6 +80,7 @@ impl Tx {
 /// Sends the commit and does what its reply asks for.
 async fn finish(open: Box<Open>, call: Call, reserved: Vec<Reserved>) -> Result<()> {
     let Open { database, backend, mut hooks, ticket, admitted, .. } = *open;
+    let ticket = ticket.map(|taken| taken.ticket);
     hooks.commit_is_sent();
     let mut result = backend.commit(call).await;
     // The connection is back; the place is no longer needed.

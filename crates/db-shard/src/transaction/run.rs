@@ -1,9 +1,9 @@
 use std::future::Future;
 use std::time::Duration;
 
-use trine_core::{Backoff, CallContext, Deadline};
+use trine_core::{Backoff, CallContext};
 
-use super::{Doom, Tx, TxOptions};
+use super::{Doom, Inside, Limit, Tx, TxOptions};
 use crate::{Database, Error, Result};
 
 /// Waits between two runs of a body that met a deadlock.
@@ -30,11 +30,10 @@ impl Database {
     /// engine does not have.
     pub async fn begin_with(&self, options: &TxOptions) -> Result<Tx> {
         let admitted = self.admit("begin", options.access()).await?;
-        let timeout = options.timeout.unwrap_or(self.shared().settings.query_timeout);
-        let deadline = crate::database::earlier(Deadline::after(timeout), &CallContext::current());
-        let call = admitted.call.until(Some(deadline));
+        let limit = Limit::new(options.timeout, self);
+        let call = limit.apply(admitted.call);
         let backend = self.shared().backend().begin(call, options.begin()).await?;
-        let mut tx = Tx::new(self.clone(), backend, admitted, deadline);
+        let mut tx = Tx::new(self.clone(), backend, admitted, limit);
         if options.ticket {
             tx.ticket().await?;
         }
@@ -46,7 +45,8 @@ impl Database {
     ///
     /// A body that met a deadlock runs again, whatever error it made of it,
     /// because nothing was committed; so it must have no effects outside of
-    /// the transaction.
+    /// the transaction. A body that commits or rolls back by itself has the
+    /// last word: its result is returned as it is.
     ///
     /// # Errors
     ///
@@ -125,23 +125,24 @@ impl Database {
         let tx = self.begin_with(options).await.map_err(definite)?;
         let (tx, home) = tx.lend();
         let result = body(tx).await;
-        let open = home.close();
-        let is_deadlock =
-            open.as_ref().is_some_and(|open| matches!(open.doom, Some(Doom::Deadlock)));
+        let open = match home.close() {
+            Inside::Back(open) => open,
+            Inside::Ended => return result.map_err(|error| (error, false)),
+            Inside::Lent | Inside::Over => {
+                let detail = "the transaction was kept beyond the end of its body, rolled back";
+                let kept = |_| Err((Error::invalid(self.at("transaction"), detail).into(), false));
+                return result.map_or_else(|error| Err((error, false)), kept);
+            }
+        };
+        let is_deadlock = matches!(open.doom, Some(Doom::Deadlock));
         let value = match result {
             Ok(value) => value,
             Err(error) => {
-                if let Some(open) = open {
-                    // Its failure changes nothing: the connection is closed
-                    // then, which rolls back as well.
-                    let _rolled_back = Tx::from_open(open).rollback().await;
-                }
+                // Its failure changes nothing: the connection is closed then,
+                // which rolls back as well.
+                let _rolled_back = Tx::from_open(open).rollback().await;
                 return Err((error, is_deadlock));
             }
-        };
-        let Some(open) = open else {
-            let detail = "the transaction was kept beyond the end of its body, rolled back";
-            return Err((Error::invalid(self.at("transaction"), detail).into(), false));
         };
         match Tx::from_open(open).commit().await {
             Ok(()) => Ok(value),

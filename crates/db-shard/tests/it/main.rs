@@ -12,5 +12,7 @@ mod move_key;
 mod mysql_engine;
 mod rolling;
 mod routing;
+mod shard_map;
 mod sqlite;
 mod sqlite_engine;
+mod transactions;

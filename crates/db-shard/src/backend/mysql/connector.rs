@@ -47,8 +47,8 @@ impl Connector {
         config: &MysqlConfig,
         query_timeout: Duration,
     ) -> Result<Self> {
-        let options =
-            options(config).map_err(|detail| Error::invalid(At::new("open", name), detail))?;
+        let options = options(config)
+            .map_err(|detail| Error::invalid(At::new("open", name), format!("url: {detail}")))?;
         let capacity = if config.pool.statement_cache == 0 { 0 } else { UNBOUNDED };
         Ok(Self {
             // The session is set up by our own text, in the round trip that
@@ -107,9 +107,8 @@ impl fmt::Debug for Connector {
     }
 }
 
-fn options(config: &MysqlConfig) -> Result<MySqlConnectOptions, &'static str> {
-    const EXPECTED: &str =
-        "the URL of the database: expected mysql://user:password@host:port/database";
+pub(super) fn options(config: &MysqlConfig) -> Result<MySqlConnectOptions, &'static str> {
+    const EXPECTED: &str = "expected mysql://user:password@host:port/database";
     let url = config.url.expose();
     let (scheme, _) = url.split_once("://").ok_or(EXPECTED)?;
     if !matches!(scheme, "mysql" | "mariadb") {
@@ -121,8 +120,8 @@ fn options(config: &MysqlConfig) -> Result<MySqlConnectOptions, &'static str> {
         .map(|part| part.split('=').next())
         .any(|name| !name.is_some_and(|name| URL_SETTINGS.contains(&name)))
     {
-        return Err("the URL of the database: expected no other settings than socket, ssl-mode, \
-                    ssl-ca, ssl-cert and ssl-key");
+        return Err("expected no other settings than socket, ssl-mode, ssl-ca, ssl-cert and \
+                    ssl-key");
     }
     let options: MySqlConnectOptions = url.parse().map_err(|_| EXPECTED)?;
     if options.get_database().is_none() {
