@@ -1,3 +1,4 @@
+mod alone;
 mod outcome;
 pub(crate) mod prepare;
 
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures_util::stream::{self, BoxStream, StreamExt};
-use trine_core::{BoxError, CallContext, Deadline, InFlight, Lifecycle, Refused};
+use trine_core::{BoxError, CallContext, Deadline, InFlight, Lifecycle, Metrics, Refused};
 
 use crate::backend::{Access, Call, DbBackend, ServerFacts};
 use crate::error::At;
@@ -44,6 +45,7 @@ pub(crate) struct Shared {
     pub(crate) executors: Executors,
     pub(crate) procedures: Procedures,
     pub(crate) lifecycle: Lifecycle,
+    metrics: Metrics,
     pub(crate) status: StatusCell,
     tenants: TenantLimit,
 }
@@ -56,6 +58,7 @@ pub(crate) struct Settings {
     pub(crate) tenant_in_flight: usize,
     pub(crate) ticket_retention: Duration,
     pub(crate) error_log_retention: Duration,
+    migrate_timeout: Duration,
 }
 
 impl Settings {
@@ -68,6 +71,7 @@ impl Settings {
             tenant_in_flight: usize::try_from(tenant).unwrap_or(usize::MAX),
             ticket_retention: config.ticket_retention.get(),
             error_log_retention: config.error_log_retention.get(),
+            migrate_timeout: config.migrate_timeout.get(),
         }
     }
 }
@@ -156,6 +160,7 @@ impl Database {
         executors: Executors,
         procedures: Procedures,
         lifecycle: Lifecycle,
+        metrics: Metrics,
     ) -> Self {
         let tenants = TenantLimit::new(settings.tenant_in_flight);
         let status = StatusCell::default();
@@ -167,6 +172,7 @@ impl Database {
                 executors,
                 procedures,
                 lifecycle,
+                metrics,
                 status,
                 tenants,
             }),

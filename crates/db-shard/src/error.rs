@@ -18,7 +18,9 @@ pub struct At {
 }
 
 impl At {
-    pub(crate) fn new(operation: &'static str, database: &DatabaseName) -> Self {
+    /// Returns the place of `operation` on `database`, for engines of one's own.
+    #[must_use]
+    pub fn new(operation: &'static str, database: &DatabaseName) -> Self {
         Self { operation, database: database.clone() }
     }
 
@@ -242,7 +244,8 @@ pub enum Conflict {
     },
     /// Migrations are pending, and `migrate = "check"` applies none.
     PendingMigrations {
-        /// `owner 3 name` of each, and the command that applies them.
+        /// `owner 3 name` of each; those of further databases after their
+        /// names.
         listed: Box<str>,
     },
     /// The operation contradicts the state of what it names.
@@ -261,7 +264,11 @@ impl fmt::Display for Conflict {
             Self::UniqueKey { key: None } => f.write_str("duplicate value for a unique key"),
             Self::Deadlock => f.write_str("deadlock, rolled back"),
             Self::HeldBy { holder } => write!(f, "held by {holder}"),
-            Self::PendingMigrations { listed } => write!(f, "pending migrations: {listed}"),
+            Self::PendingMigrations { listed } => write!(
+                f,
+                "pending migrations: {listed}; \
+                 apply them with `trine_db_shard::migrate` or `trine-starter migrate`"
+            ),
             Self::State { found } => f.write_str(found),
         }
     }

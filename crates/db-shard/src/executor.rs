@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use trine_core::{BoxError, Counter, Metrics, Report, Tasks};
+use trine_core::{BoxError, Counter, Deadline, Metrics, Report, Tasks};
 
 use crate::{ExecutorConfig, WhenFull};
 
@@ -96,6 +96,17 @@ impl Executors {
 
     pub(crate) fn tasks(&self) -> &Tasks {
         &self.tasks
+    }
+
+    /// Ends the tasks that the handlers run in, and those beside them, within
+    /// half of what is left: connections can be closed in order then, even if
+    /// a handler hangs.
+    pub(crate) async fn end(&self, service: &str, deadline: Deadline) {
+        let half = Deadline::after(deadline.remaining() / 2);
+        let aborted = self.tasks.shutdown(half).await;
+        if !aborted.is_empty() {
+            tracing::warn!(service, ?aborted, "tasks aborted");
+        }
     }
 
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {

@@ -120,11 +120,7 @@ pub fn print_migrations(config: &DbConfig, sets: &[MigrationSet]) -> Result<Stri
 /// apply them.
 pub(crate) fn pending_error(database: &Database, pending: &[PendingStep]) -> Error {
     let steps: Vec<_> = pending.iter().map(ToString::to_string).collect();
-    let listed = format!(
-        "{}; apply them with `trine_db_shard::migrate` or `trine-starter migrate`",
-        steps.join(", ")
-    );
-    let conflict = Conflict::PendingMigrations { listed: listed.into() };
+    let conflict = Conflict::PendingMigrations { listed: steps.join(", ").into() };
     Error::Conflict { at: database.at("start"), conflict, cause: None }
 }
 

@@ -149,6 +149,7 @@ impl DbService {
             executors.clone(),
             deps.procedures.clone(),
             lifecycle.clone(),
+            metrics.clone(),
         );
         let map_progress = Watermark::new(Arc::clone(&deps.clock));
         let keys = KeyCache::new(config.map.cached_keys);
@@ -302,13 +303,7 @@ impl DbService {
     pub async fn shutdown(&self, deadline: Deadline) -> Result<()> {
         let shared = &self.shared;
         let closing = || async {
-            // Half of what is left, so that connections can be closed in order
-            // even if a handler hangs.
-            let half = Deadline::after(deadline.remaining() / 2);
-            let aborted = shared.tasks.shutdown(half).await;
-            if !aborted.is_empty() {
-                tracing::warn!(service = &*shared.deps.name, ?aborted, "tasks aborted");
-            }
+            shared.executors.end(&shared.deps.name, deadline).await;
             shared.pool.close(deadline).await;
             Ok::<(), Error>(())
         };
@@ -327,6 +322,7 @@ impl DbService {
             shared.executors.clone(),
             shared.deps.procedures.clone(),
             shared.lifecycle.clone(),
+            shared.metrics.clone(),
         ))
     }
 }

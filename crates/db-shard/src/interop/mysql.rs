@@ -1,13 +1,9 @@
 use std::sync::Arc;
 
-use trine_core::{Lifecycle, Metrics, MigrationSet, Secret, Tasks};
+use trine_core::Secret;
 
-use crate::backend::Observed;
 use crate::backend::mysql::{MysqlBackend, MysqlTransaction};
-use crate::database::Settings;
-use crate::executor::Executors;
-use crate::migrate::{Part, Runner};
-use crate::{AppliedStep, Database, DatabaseName, DbConfig, Error, Procedures, Result, Tx, schema};
+use crate::{Database, DatabaseName, DbConfig, Error, Result, Tx};
 
 impl Database {
     /// Returns a database that borrows the connections of a pool of the host's
@@ -40,49 +36,10 @@ impl Database {
     #[must_use]
     pub fn from_mysql_pool(pool: sqlx::MySqlPool) -> Self {
         let options = pool.connect_options();
-        let name = DatabaseName::Named(options.get_database().unwrap_or("mysql").into());
-        let config = DbConfig::mysql(Secret::new(""), []);
-        let settings = Settings::new(&config, pool.options().get_max_connections());
-        let (tasks, metrics) = (Tasks::new(format!("db {name}")), Metrics::new("db"));
-        let backend = MysqlBackend::borrow(&name, pool);
-        let backend = Observed::new(backend, &name, config.slow_query.get(), &metrics);
-        Self::new(
-            name.clone(),
-            Arc::new(backend),
-            settings,
-            Executors::new(&config.executors, &tasks, &metrics),
-            Procedures::default(),
-            Lifecycle::running(name.to_string()),
-        )
-    }
-
-    /// Applies the tables of fences, inboxes, tickets and the error log, then
-    /// `sets`, whatever their scope, and returns what was applied.
-    ///
-    /// For a database of the host's own; [`migrate`](crate::migrate()) does it
-    /// for those of a service, and says how steps are applied and resumed.
-    ///
-    /// # Errors
-    ///
-    /// Fails with `Unsupported` for a database of a service, with `Invalid` for
-    /// sets that break a rule and for a step that the database refuses, and
-    /// with `Conflict` if another process is at it for longer than a minute.
-    pub async fn migrate_with(&self, sets: &[MigrationSet]) -> Result<Vec<AppliedStep>> {
-        const OPERATION: &str = "migrate_with";
-        if !matches!(self.name(), DatabaseName::Named(_)) {
-            return Err(Error::Unsupported {
-                at: self.at(OPERATION),
-                what: "migrations apart from its service",
-                engine: self.engine().as_str(),
-            });
-        }
-        let own = [schema::everywhere()];
-        let sets: Vec<_> = own.into_iter().chain(sets.iter().cloned()).collect();
-        for set in &sets {
-            set.validate()?;
-        }
-        let timeout = DbConfig::mysql(Secret::new(""), []).migrate_timeout.get();
-        Runner::new(&sets, timeout).apply(self, Part::Only).await
+        let name: Arc<str> = options.get_database().unwrap_or("mysql").into();
+        let backend = MysqlBackend::borrow(&DatabaseName::Named(Arc::clone(&name)), pool);
+        // The defaults; the connections are the host's.
+        Self::with_backend(name, backend, &DbConfig::mysql(Secret::new(""), []))
     }
 }
 

@@ -8,7 +8,9 @@ use trine_core::{Backoff, Deadline, ErrorKind, Intensity, MigrationSet, Report, 
 use super::DbService;
 use super::loops::{Background, SIDE_BY_SIDE};
 use crate::migrate::{Part, Runner, pending_error};
-use crate::{Database, Error, MigrateMode, Result, ShardId, ShardStatus, Unavailable, map};
+use crate::{
+    Conflict, Database, Error, MigrateMode, Result, ShardId, ShardStatus, Unavailable, map,
+};
 
 /// Between two attempts to start.
 const FIRST_RETRY: Duration = Duration::from_millis(50);
@@ -59,16 +61,17 @@ impl DbService {
         self.bring_up(global, Part::Global).await?;
         map::register(global, &self.shared.config.shards).await?;
         self.reload().await?;
-        let mut shards = self.online_shards().into_iter();
-        // The first one is the canary: what it refuses reaches no other.
-        if let Some(canary) = shards.next() {
-            self.prove_at_start(canary).await?;
+        let mut shards = self.online_shards();
+        // The first one is the canary: what it refuses reaches no other. To
+        // look harms none, and an operator wants to see it all.
+        if self.shared.config.migrate_mode() == MigrateMode::Auto && !shards.is_empty() {
+            self.prove_at_start(shards.remove(0)).await?;
         }
         let proofs = stream::iter(shards)
             .map(|shard| self.prove_at_start(shard))
-            .buffer_unordered(SIDE_BY_SIDE)
+            .buffered(SIDE_BY_SIDE)
             .collect::<Vec<_>>();
-        proofs.await.into_iter().collect()
+        first_of_all(proofs.await)
     }
 
     /// Returns the shards that should be reachable, in the order of their
@@ -161,6 +164,23 @@ impl DbService {
             }
         });
     }
+}
+
+/// Returns the first failure, with everything that is pending in its place
+/// where that is the reason.
+fn first_of_all(proofs: Vec<Result<()>>) -> Result<()> {
+    let mut failures = proofs.into_iter().filter_map(Result::err);
+    let Some(mut first) = failures.next() else { return Ok(()) };
+    if let Error::Conflict { conflict: Conflict::PendingMigrations { listed }, .. } = &mut first {
+        let others = failures.filter_map(|error| match &error {
+            Error::Conflict { at, conflict: Conflict::PendingMigrations { listed }, .. } => {
+                Some(format!("; {}: {listed}", at.database()))
+            }
+            _ => None,
+        });
+        *listed = std::iter::once(listed.to_string()).chain(others).collect::<String>().into();
+    }
+    Err(first)
 }
 
 /// Tells whether the failure of one shard leaves the others of use: it is away,

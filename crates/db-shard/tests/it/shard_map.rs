@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
-use trine_core::{ErrorKind, HealthStatus, ManualClock, Report, Secret, Span};
+use trine_core::{
+    Deadline, ErrorKind, HealthStatus, ManualClock, MigrationScope, MigrationSet, MigrationStep,
+    Report, Secret, Span,
+};
 use trine_db_shard::conformance::Fixture;
 use trine_db_shard::{
-    AbortOutcome, ConnectionConfig, Database, DbConfig, DbDeps, DbService, Engine, Error, Partial,
-    Result, ShardConfig, ShardId, ShardStatus, Sql, Unavailable,
+    AbortOutcome, ConnectionConfig, Database, DbConfig, DbDeps, DbService, Engine, Error,
+    MigrateMode, Partial, Result, ShardConfig, ShardId, ShardStatus, Sql, Unavailable,
 };
 use trine_testkit::MariaDb;
 
@@ -24,6 +27,7 @@ on_both_engines!(
     a_fan_out_says_which_writes_were_sent(2),
     a_start_writes_nothing_that_is_there(2),
     a_shard_that_comes_back_is_ready_at_once(2),
+    a_check_lists_what_every_shard_misses(3),
 );
 
 const INSERT: &str = "INSERT INTO note (id, owner, text) VALUES (?, 'ada', 'x')";
@@ -205,7 +209,7 @@ async fn a_start_writes_nothing_that_is_there(fixture: Fixture) {
         );
     let db = fixture.start().await;
     db.global().execute(REFUSE, ()).await.unwrap();
-    db.shutdown(trine_core::Deadline::after(Duration::from_secs(5))).await.unwrap();
+    db.shutdown(Deadline::after(Duration::from_secs(5))).await.unwrap();
     let db = fixture.start().await;
     let error = db.global().execute("INSERT INTO trine_shard VALUES (7, 'x', 1, 'active', 1)", ());
     assert_eq!(error.await.unwrap_err().kind(), ErrorKind::Invalid, "the trigger works");
@@ -237,6 +241,22 @@ async fn until_it_was_set_active(db: &DbService) {
     timeout(Duration::from_secs(50), setting).await.unwrap();
 }
 
+async fn a_check_lists_what_every_shard_misses(fixture: Fixture) {
+    let fixture = fixture.with(|config| config.migrate = Some(MigrateMode::Auto));
+    let db = fixture.start().await;
+    db.shutdown(Deadline::after(Duration::from_secs(5))).await.unwrap();
+    let fixture = fixture.with(|config| config.migrate = Some(MigrateMode::Check));
+    let table = "CREATE TABLE extra (id INTEGER NOT NULL PRIMARY KEY)";
+    let step = MigrationStep::new(1, "extra").on("sqlite", [table]).on("mysql", [table]);
+    let set = MigrationSet::new("host", MigrationScope::Shards).step(step);
+    let deps = DbDeps::default().with_migrations(set);
+    let db = DbService::open(&fixture.config, deps).unwrap();
+    let text = db.start().await.unwrap_err().to_string();
+    let expected = "db start shard 0: pending migrations: host 1 extra; shard 1: host 1 extra; \
+                    shard 2: host 1 extra; apply them with";
+    assert!(text.starts_with(expected), "{text}");
+}
+
 /// A password that one shard refuses concerns that shard alone.
 #[trine_testkit::test]
 async fn a_shard_that_lets_nobody_in_stops_no_start() {
@@ -250,7 +270,7 @@ async fn a_shard_that_lets_nobody_in_stops_no_start() {
     let (before, after) = wrong.split_once('@').unwrap();
     let wrong = format!("{before}x@{after}");
     let mut config = DbConfig::mysql(Secret::new(global), [Secret::new(wrong), Secret::new(right)])
-        .with_migrate(trine_db_shard::MigrateMode::Auto);
+        .with_migrate(MigrateMode::Auto);
     config.start_timeout = Span::secs(50);
     let db = DbService::connect(&config).await.unwrap();
     assert!(answers(&db.shard(1).unwrap()).await);

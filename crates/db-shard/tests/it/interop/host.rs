@@ -196,3 +196,31 @@ async fn a_fence_of_the_host_holds_until_its_transaction_ends() {
     tx.commit().await.unwrap();
     raise.await.unwrap();
 }
+
+#[trine_testkit::test]
+async fn a_shutdown_waits_for_handlers_and_leaves_the_hosts_pool_open() {
+    let server = MariaDb::shared().await.unwrap();
+    let database = server.database().await.unwrap();
+    let pool = pool(&database).await;
+    let db = Database::from_mysql_pool(pool.clone());
+    let (ended, mut has_ended) = tokio::sync::watch::channel(false);
+    let mut tx = db.begin().await.unwrap();
+    tx.after_commit(async move {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        ended.send_replace(true);
+        Ok::<_, std::convert::Infallible>(())
+    });
+    tx.commit().await.unwrap();
+    db.shutdown(Deadline::after(Duration::from_secs(20))).await.unwrap();
+    assert!(*has_ended.borrow_and_update());
+    let error = db.query_one::<i64>("SELECT 1", ()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Closed);
+    let ok = [("executor", "default"), ("outcome", "ok")];
+    assert_eq!(db.metrics().counter("trine_db_after_commit_handlers_total", &ok), Some(1));
+    assert!(pool.acquire().await.is_ok());
+
+    let folder = tempfile::tempdir().unwrap();
+    let service = DbService::connect(&DbConfig::sqlite(folder.path(), 0)).await.unwrap();
+    let error = service.global().shutdown(Deadline::after(Duration::ZERO)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+}
