@@ -16,6 +16,8 @@ pub(crate) const TEST_SEED: &str = "TRINE_TEST_SEED";
 pub(crate) const SOAK_MINUTES: &str = "TRINE_SOAK_MINUTES";
 /// Asks the long form for so many rounds at least.
 pub(crate) const SOAK_COUNT: &str = "TRINE_SOAK_COUNT";
+/// Writes tables into the READMEs instead of comparing them.
+pub(crate) const UPDATE_README: &str = "TRINE_UPDATE_README";
 /// Repeats the random choices of an earlier soak.
 pub(crate) const SOAK_SEED: &str = "TRINE_SOAK_SEED";
 

@@ -71,6 +71,7 @@ mod proxy;
 mod rng;
 mod run;
 mod scratch;
+mod settings;
 mod soak;
 mod user;
 
@@ -82,6 +83,7 @@ pub use mariadb::{MariaDb, MariaDbBuilder, SharedMariaDb, TestDatabase};
 pub use process::{Child, ChildBuilder};
 pub use proxy::{Door, Flow, Proxy, ProxyBytes, Side};
 pub use rng::Rng;
+pub use settings::check_settings;
 pub use soak::{SoakPlan, SoakSize};
 pub use trine_macros::test;
 

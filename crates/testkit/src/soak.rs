@@ -40,7 +40,7 @@ pub enum SoakSize {
 /// use trine_testkit::SoakPlan;
 ///
 /// # fn main() -> trine_testkit::Result<()> {
-/// let mut plan = SoakPlan::new("kill-server", 3)?; // prints its seed
+/// let mut plan = SoakPlan::new("kill_server", 3)?; // prints its seed
 /// while let Some(round) = plan.next_round() {
 ///     let victim = plan.rng().below(16);
 ///     println!("round {round} kills {victim}");

@@ -10,6 +10,7 @@ mod mariadb;
 mod migrations;
 mod move_key;
 mod mysql_engine;
+mod readme;
 mod rolling;
 mod routing;
 mod shard_map;
