@@ -16,6 +16,7 @@ use crate::backend::{Access, Call, DbBackend, ServerFacts};
 use crate::error::At;
 use crate::executor::Executors;
 use crate::tenant::{Place, TenantLimit};
+use crate::transaction::Keeper;
 use crate::{
     Capabilities, DatabaseName, DbConfig, Done, Engine, Error, FromRow, IntoParams, PoolStats,
     Procedures, Result, ResultSet, ShardStatus, SqlText, Unavailable,
@@ -48,6 +49,7 @@ pub(crate) struct Shared {
     metrics: Metrics,
     pub(crate) status: StatusCell,
     tenants: TenantLimit,
+    pub(crate) transactions: Keeper,
 }
 
 /// The parts of the configuration that calls need.
@@ -175,6 +177,7 @@ impl Database {
                 metrics,
                 status,
                 tenants,
+                transactions: Keeper::default(),
             }),
         }
     }

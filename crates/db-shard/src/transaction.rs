@@ -1,5 +1,6 @@
 mod commit;
 mod hooks;
+mod keeper;
 mod options;
 mod run;
 
@@ -21,8 +22,10 @@ use crate::{
 };
 
 use hooks::Hooks;
+use keeper::{Kept, Running};
 
 pub use hooks::{Completion, HookFuture};
+pub(crate) use keeper::Keeper;
 pub use options::TxOptions;
 
 /// A transaction on one database. Dropping it rolls back.
@@ -40,14 +43,14 @@ pub struct Tx {
 /// The state of a transaction that is neither committed nor rolled back.
 pub(crate) struct Open {
     pub(crate) database: Database,
-    pub(crate) backend: Box<dyn BackendTransaction>,
+    kept: Kept,
+    isolation: Isolation,
     pub(crate) hooks: Hooks,
     pub(crate) ticket: Option<Taken>,
     /// What forbids the commit, whatever the caller made of the error.
     pub(crate) doom: Option<Doom>,
     limit: Limit,
     pub(crate) savepoints: u32,
-    admitted: Admitted,
 }
 
 /// A ticket, and the number of the last savepoint set before it was taken.
@@ -142,15 +145,20 @@ impl Tx {
         admitted: Admitted,
         limit: Limit,
     ) -> Self {
+        let isolation = backend.isolation();
+        let shared = database.shared();
+        let running = Running { backend, admitted: Some(admitted) };
+        let tasks = shared.executors.tasks();
+        let kept = shared.transactions.keep(tasks, &shared.name, limit, running);
         let open = Open {
             database,
-            backend,
+            kept,
+            isolation,
             hooks: Hooks::default(),
             ticket: None,
             doom: None,
             limit,
             savepoints: 0,
-            admitted,
         };
         Self { open: Some(Box::new(open)), home: None }
     }
@@ -199,7 +207,7 @@ impl Tx {
     /// one asked for: SQLite is always serialisable.
     #[must_use]
     pub fn isolation(&self) -> Isolation {
-        self.open.as_ref().map_or(Isolation::Serializable, |open| open.backend.isolation())
+        self.open.as_ref().map_or(Isolation::Serializable, |open| open.isolation)
     }
 
     /// Runs a query and returns every row, decoded. It sees what this
@@ -532,12 +540,19 @@ impl Open {
     /// stands if the future is dropped before its step is over.
     pub(crate) fn expose(&mut self) -> &mut dyn BackendTransaction {
         self.doom = Some(Doom::Broken);
-        &mut *self.backend
+        self.kept.expose()
+    }
+
+    /// Lends the transaction for longer than a step: until the next one ends.
+    #[cfg(feature = "sqlx-0_9")]
+    pub(crate) fn lend(&mut self) -> &mut dyn BackendTransaction {
+        self.kept.expose()
     }
 
     /// Ends a step and remembers what must keep the transaction from being
     /// committed.
     pub(crate) fn settle<T>(&mut self, result: Result<T>) -> Result<T> {
+        self.kept.rest();
         self.doom = match &result {
             Err(error) if error.is_deadlock() => Some(Doom::Deadlock),
             _ => None,

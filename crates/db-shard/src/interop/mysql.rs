@@ -62,7 +62,7 @@ impl Tx {
         let (at, engine) = (self.database().at(OPERATION), self.engine());
         let open = self.open_mut(OPERATION)?;
         let call = open.call(OPERATION)?;
-        match open.backend.as_any_mut().downcast_mut::<MysqlTransaction>() {
+        match open.lend().as_any_mut().downcast_mut::<MysqlTransaction>() {
             Some(transaction) => transaction.driver(&call),
             None => Err(Error::Unsupported {
                 at,

@@ -5,6 +5,7 @@ use tokio::sync::oneshot;
 use trine_core::{Deadline, ErrorKind};
 
 use super::hooks::{Completion, Reserved};
+use super::keeper::Running;
 use super::{Open, Tx};
 use crate::backend::Call;
 use crate::{Error, Outcome, Result};
@@ -70,7 +71,8 @@ impl Tx {
         self.leave_home();
         let Some(open) = self.into_open() else { return Ok(()) };
         let call = open.database.own_call("rollback");
-        let Open { backend, mut hooks, admitted: _admitted, .. } = *open;
+        let Open { kept, mut hooks, .. } = *open;
+        let Running { backend, admitted: _admitted } = kept.into_running();
         let result = backend.rollback(call).await;
         hooks.complete(Completion::RolledBack);
         result
@@ -79,7 +81,8 @@ impl Tx {
 
 /// Sends the commit and does what its reply asks for.
 async fn finish(open: Box<Open>, call: Call, reserved: Vec<Reserved>) -> Result<()> {
-    let Open { database, backend, mut hooks, ticket, admitted, .. } = *open;
+    let Open { database, kept, mut hooks, ticket, .. } = *open;
+    let Running { backend, admitted } = kept.into_running();
     let ticket = ticket.map(|taken| taken.ticket);
     hooks.commit_is_sent();
     let mut result = backend.commit(call).await;

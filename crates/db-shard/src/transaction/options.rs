@@ -12,8 +12,10 @@ pub struct TxOptions {
     /// Whether it only reads; on SQLite it then waits for no writer.
     /// Default: false.
     pub read_only: bool,
-    /// Longest time from its beginning to its commit. Default: the
-    /// `query_timeout`, for the whole transaction.
+    /// Longest time from its beginning to its commit. One that is not ended by
+    /// then, whatever its body waits for, is rolled back within a second, and
+    /// its next step fails with `Timeout`. Default: the `query_timeout`, for
+    /// the whole transaction.
     pub timeout: Option<Duration>,
     /// How often [`Database::transaction`](crate::Database::transaction) runs
     /// the body again after a deadlock. Default: 3.

@@ -1,13 +1,14 @@
 //! How transactions end, on every engine.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use tokio::time::sleep;
-use trine_core::{CallContext, Deadline, ErrorKind};
+use tokio::time::{sleep, timeout};
+use trine_core::{CallContext, Deadline, ErrorKind, Span};
 use trine_db_shard::conformance::Fixture;
-use trine_db_shard::{Error, Outcome, Tx, TxOptions};
+use trine_db_shard::{ConnectionConfig, Error, Outcome, Tx, TxOptions};
 
 use crate::routing::{create_notes, on_both_engines};
 
@@ -16,6 +17,7 @@ on_both_engines!(
     a_hook_may_add_hooks(1),
     a_ticket_outlives_the_savepoint_it_was_taken_after(1),
     nothing_is_sent_after_the_time_is_over(1),
+    a_body_that_waits_keeps_nothing_beyond_its_time(1),
 );
 
 const INSERT: &str = "INSERT INTO note (id, owner, text) VALUES (?, 'ada', 'x')";
@@ -126,4 +128,41 @@ async fn nothing_is_sent_after_the_time_is_over(fixture: Fixture) {
     let late = over.scope(db.begin()).await.unwrap_err();
     assert_eq!(late.kind(), ErrorKind::Timeout, "{late}");
     assert_eq!(db.query_one::<u32>(COUNT, ()).await.unwrap(), 0);
+}
+
+async fn a_body_that_waits_keeps_nothing_beyond_its_time(fixture: Fixture) {
+    let fixture = fixture.with(|config| {
+        config.tenant_in_flight = NonZeroU32::new(1);
+        for connection in config.connections.values_mut() {
+            match connection {
+                // Not what ends it here.
+                ConnectionConfig::Sqlite(sqlite) => sqlite.hold_limit = Span::secs(600),
+                ConnectionConfig::Mysql(mysql) => mysql.pool.max = NonZeroU32::MIN,
+                other => panic!("{other:?}"),
+            }
+        }
+    });
+    let service = fixture.start().await;
+    create_notes(&service).await;
+    let db = service.shard(0).unwrap();
+    let tenant = CallContext::default().with_tenant("busy").unwrap();
+    let options = TxOptions::default().with_timeout(Duration::from_millis(300));
+    let mut waiting = tenant.clone().scope(db.begin_with(&options)).await.unwrap();
+    waiting.execute(INSERT, (1,)).await.unwrap();
+    // One place of the tenant, one connection, one row: all are free again.
+    let other = async {
+        loop {
+            match tenant.clone().scope(db.execute(INSERT, (1,))).await {
+                Ok(done) => return done,
+                Err(error) => assert!(error.is_retryable(), "{error}"),
+            }
+        }
+    };
+    timeout(Duration::from_secs(20), other).await.unwrap();
+    let late = waiting.execute(INSERT, (2,)).await.unwrap_err();
+    assert_eq!(late.kind(), ErrorKind::Timeout, "{late}");
+    assert!(late.to_string().contains("300ms (TxOptions::timeout)"), "{late}");
+    let late = waiting.commit().await.unwrap_err();
+    assert_eq!(late.kind(), ErrorKind::Timeout, "{late}");
+    assert_eq!(db.query_one::<u32>(COUNT, ()).await.unwrap(), 1);
 }
