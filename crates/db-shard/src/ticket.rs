@@ -63,7 +63,7 @@ pub enum Outcome {
     Committed,
     /// It was rolled back, and can never be committed any more.
     RolledBack,
-    /// The database still runs it; ask again.
+    /// The database still runs it, or is too busy to tell; ask again.
     Running,
     /// The ticket is older than its retention, and nobody knows any more.
     Expired,

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// One statement, so one transaction: the primary key lets one of many win,
-/// and the shard still takes new keys when the row is committed.
+/// and the lock on the shard's row keeps its status until the key is committed.
 const BY_WEIGHT: Sql = Sql::per_engine()
     .sqlite(
         "INSERT INTO trine_shard_key (shard_key, shard_id, moving_to, epoch, changed_at) \
@@ -20,7 +20,7 @@ const BY_WEIGHT: Sql = Sql::per_engine()
     .mysql(
         "INSERT IGNORE INTO trine_shard_key (shard_key, shard_id, moving_to, epoch, changed_at) \
          SELECT ?, id, NULL, 1, ? FROM trine_shard \
-         WHERE id = ? AND status = 'active' AND weight > 0",
+         WHERE id = ? AND status = 'active' AND weight > 0 LOCK IN SHARE MODE",
     );
 
 const BY_CHOICE: Sql = Sql::per_engine()
@@ -31,7 +31,8 @@ const BY_CHOICE: Sql = Sql::per_engine()
     )
     .mysql(
         "INSERT IGNORE INTO trine_shard_key (shard_key, shard_id, moving_to, epoch, changed_at) \
-         SELECT ?, id, NULL, 1, ? FROM trine_shard WHERE id = ? AND status = 'active'",
+         SELECT ?, id, NULL, 1, ? FROM trine_shard WHERE id = ? AND status = 'active' \
+         LOCK IN SHARE MODE",
     );
 
 /// How often a choice is made again when its shard stopped taking keys, or a

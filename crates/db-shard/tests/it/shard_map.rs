@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::time::{sleep, timeout};
 use trine_core::{
     Deadline, ErrorKind, HealthStatus, ManualClock, MigrationScope, MigrationSet, MigrationStep,
@@ -28,6 +29,7 @@ on_both_engines!(
     a_start_writes_nothing_that_is_there(2),
     a_shard_that_comes_back_is_ready_at_once(2),
     a_check_lists_what_every_shard_misses(3),
+    no_key_goes_to_a_shard_that_begins_to_drain(2),
 );
 
 const INSERT: &str = "INSERT INTO note (id, owner, text) VALUES (?, 'ada', 'x')";
@@ -255,6 +257,22 @@ async fn a_check_lists_what_every_shard_misses(fixture: Fixture) {
     let expected = "db start shard 0: pending migrations: host 1 extra; shard 1: host 1 extra; \
                     shard 2: host 1 extra; apply them with";
     assert!(text.starts_with(expected), "{text}");
+}
+
+async fn no_key_goes_to_a_shard_that_begins_to_drain(fixture: Fixture) {
+    let db = fixture.start().await;
+    let mut draining = db.global().begin().await.unwrap();
+    let drain = "UPDATE trine_shard SET status = 'draining' WHERE id = 0";
+    draining.execute(drain, ()).await.unwrap();
+    let assigning = join_all((0..8_u64).map(|key| db.assign(key)));
+    let committing = async {
+        sleep(Duration::from_millis(300)).await;
+        draining.commit().await.unwrap();
+    };
+    let (assigned, ()) = tokio::join!(assigning, committing);
+    for shard in assigned {
+        assert_eq!(shard.unwrap(), ShardId::new(1));
+    }
 }
 
 /// A password that one shard refuses concerns that shard alone.
