@@ -247,6 +247,7 @@ impl DbService {
             tracing::warn!(?key, %to, error, "target of an aborted move not told");
         }
         self.give_back(&key, &aborted).await?;
+        self.shared.counters.move_aborted.add(1);
         tracing::info!(?key, %from, %to, "move aborted");
         Ok(AbortOutcome::Aborted)
     }
@@ -280,7 +281,11 @@ where
         let _in_flight = service.global().enter(OPERATION)?;
         match service.claim_move(&key, to).await? {
             Claimed::Move(claim) => {
-                service.carry(&claim, copy).await?;
+                let counters = &service.shared.counters;
+                let carried = service.carry(&claim, copy).await;
+                let counter = if carried.is_ok() { &counters.moved } else { &counters.move_failed };
+                counter.add(1);
+                carried?;
                 if let Some(remove) = remove {
                     service.remove(&claim, remove).await?;
                 }

@@ -137,8 +137,14 @@ impl crate::DbService {
         let lease = self.shared.config.map.lease.get();
         let known = self.shared.keys.get(key);
         match known.filter(|route| route.is_fresh(self.shared.deps.clock.now(), lease)) {
-            Some(route) => Ok(Some(route)),
-            None => self.ask(operation, key).await,
+            Some(route) => {
+                self.shared.counters.known_keys.add(1);
+                Ok(Some(route))
+            }
+            None => {
+                self.shared.counters.asked_keys.add(1);
+                self.ask(operation, key).await
+            }
         }
     }
 

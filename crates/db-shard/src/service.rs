@@ -1,3 +1,4 @@
+mod counters;
 mod health;
 mod loops;
 mod reload;
@@ -24,6 +25,7 @@ use crate::{
     ShardId, ShardStatus, Sql, Unavailable,
 };
 
+use counters::Counters;
 use health::Probes;
 use reload::Reloads;
 
@@ -95,6 +97,7 @@ pub(crate) struct Shared {
     pub(crate) lifecycle: Lifecycle,
     pub(crate) tasks: Tasks,
     pub(crate) metrics: Metrics,
+    pub(crate) counters: Counters,
     pub(crate) pool: DbPool,
     pub(crate) executors: Executors,
     pub(crate) global: Database,
@@ -158,6 +161,7 @@ impl DbService {
             deps,
             lifecycle,
             tasks,
+            counters: Counters::new(&metrics),
             metrics,
             pool,
             executors,

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use tokio::time::{sleep, timeout};
 use trine_core::{
     Deadline, ErrorKind, HealthStatus, ManualClock, MigrationScope, MigrationSet, MigrationStep,
-    Report, Secret, Span,
+    Report, Secret, Service, Span,
 };
 use trine_db_shard::conformance::Fixture;
 use trine_db_shard::{
@@ -154,6 +154,12 @@ async fn a_move_is_aborted_while_its_target_is_offline(fixture: Fixture) {
     assert_eq!(handle.execute(INSERT, (1,)).await.unwrap_err().kind(), ErrorKind::Unavailable);
     db.set_shard_status(1, ShardStatus::Offline).await.unwrap();
     assert_eq!(db.abort_move("ada").await.unwrap(), AbortOutcome::Aborted);
+    for outcome in ["failed", "aborted"] {
+        let moves = db.metrics().counter("trine_db_moves_total", &[("outcome", outcome)]);
+        assert_eq!(moves, Some(1), "{outcome}");
+    }
+    let asked = db.metrics().counter("trine_db_key_lookups_total", &[("source", "map")]);
+    assert!(asked >= Some(1), "{asked:?}");
     handle.execute(INSERT, (1,)).await.unwrap();
 }
 
