@@ -28,6 +28,8 @@ pub(crate) mod tree;
 ///
 /// Tables are merged, all else is replaced. A table whose `kind` changes is
 /// replaced as a whole: what belongs to another kind means nothing any more.
+/// All variables together are one layer, and so are all overrides: their order
+/// decides nothing, but that the last override of one key wins.
 ///
 /// A secret may be given as `name_file = "/run/secrets/name"` instead, which is
 /// read without its final line break, and may hold `${NAME}`, which stands for

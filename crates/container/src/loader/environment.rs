@@ -34,12 +34,14 @@ impl Environment {
         self.0.get(name)?.to_str()
     }
 
-    /// Returns what sets configuration keys, sorted; a value is `None` if it is
-    /// not UTF-8.
+    /// Returns what sets configuration keys, sorted, without the prefix; a value
+    /// is `None` if it is not UTF-8.
     pub(crate) fn settings(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
         let from = Self::PREFIX.to_owned()..;
-        let ours = self.0.range(from).take_while(|(name, _)| name.starts_with(Self::PREFIX));
-        ours.map(|(name, value)| (name.as_str(), value.to_str()))
+        self.0.range(from).map_while(|(name, value)| {
+            let keys = name.strip_prefix(Self::PREFIX)?;
+            Some((keys, value.to_str()))
+        })
     }
 }
 

@@ -29,25 +29,31 @@ impl Loader {
         for file in &self.files {
             read_file(&mut tree, file, Absent::Refused, problems);
         }
-        self.variables(&mut tree, schemas, problems);
+        let variables = self.variables(&tree, schemas, problems);
+        tree.lay(variables);
+        let mut overrides = Tree::default();
         for value in &self.overrides {
-            tree.set(&Path::dotted(&value.path), value.value.clone(), &value.from);
+            overrides.set(&Path::dotted(&value.path), value.value.clone(), &value.from);
         }
+        tree.lay(overrides);
         tree
     }
 
-    fn variables(&self, tree: &mut Tree, schemas: &Schemas, problems: &mut Vec<Problem>) {
+    /// Reads all variables as one layer over `tree`.
+    fn variables(&self, tree: &Tree, schemas: &Schemas, problems: &mut Vec<Problem>) -> Tree {
+        let mut layer = Tree::default();
         for (name, text) in self.environment.settings() {
-            let origin: Arc<str> = format!("variable {name}").into();
-            let keys: Vec<_> = name.trim_start_matches(Environment::PREFIX).split("__").collect();
-            let path = schemas.spelled(&keys, tree.root());
+            let origin: Arc<str> = format!("variable {}{name}", Environment::PREFIX).into();
+            let keys: Vec<_> = name.split("__").collect();
+            let path = schemas.spelled(&keys, &[tree.root(), layer.root()]);
             let Some(text) = text else {
                 problems.push(Problem::new(&path, "not valid UTF-8", Some(origin)));
                 continue;
             };
             let value = schemas.typed(&path, text);
-            tree.set(&path, value, &origin);
+            layer.set(&path, value, &origin);
         }
+        layer
     }
 }
 
@@ -71,7 +77,7 @@ fn read_file(tree: &mut Tree, file: &FilePath, absent: Absent, problems: &mut Ve
 
 fn parse(tree: &mut Tree, text: &str, origin: &Arc<str>, problems: &mut Vec<Problem>) {
     match toml::from_str::<Map<String, Value>>(text) {
-        Ok(table) => tree.merge(table, origin),
+        Ok(table) => tree.lay(Tree::layer(table, Arc::clone(origin))),
         Err(error) => {
             // The full text of the error quotes the line, which may hold a secret.
             let line = error.span().map(|span| line_of(text, span.start));

@@ -84,18 +84,18 @@ impl Schemas {
     }
 
     /// Returns the path that the parts of a variable's name mean: their
-    /// spelling in the schema or in `tree`, which may have capitals and dashes,
-    /// else in small letters.
-    pub(crate) fn spelled(&self, parts: &[&str], tree: &Map<String, Value>) -> Path {
-        let (mut path, mut here) = (Path::root(), Some(tree));
+    /// spelling in the schema or in one of the `trees`, which may have capitals
+    /// and dashes, else in small letters.
+    pub(crate) fn spelled(&self, parts: &[&str], trees: &[&Map<String, Value>]) -> Path {
+        let (mut path, mut here) = (Path::root(), trees.to_vec());
         for part in parts {
             let plain = |key: &str| key.to_ascii_lowercase().replace('-', "_");
             let schemas = self.at(&path);
             let known = Self::keys(&schemas).into_iter();
-            let present = here.into_iter().flat_map(Map::keys).map(String::as_str);
+            let present = here.iter().copied().flat_map(Map::keys).map(String::as_str);
             let key = present.chain(known).find(|key| plain(key) == plain(part));
             let key = key.map_or_else(|| part.to_ascii_lowercase(), str::to_owned);
-            here = here.and_then(|table| table.get(&key)?.as_object());
+            here = here.iter().filter_map(|table| table.get(&key)?.as_object()).collect();
             path = path.key(key);
         }
         path

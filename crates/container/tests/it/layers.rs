@@ -94,6 +94,40 @@ fn a_table_of_another_kind_replaces_the_former_as_a_whole() {
 }
 
 #[test]
+fn what_comes_with_another_kind_in_one_layer_is_kept() {
+    let base = Loader::new()
+        .with_defaults("[app]\nname = 'x'\n[app.stores.main]\nkind = 'file'\npath = 'old'");
+    // `KEYS` and `URL` stand on both sides of `KIND` in their order.
+    let variables = [
+        ("TRINE__APP__STORES__MAIN__KEYS", "['k']"),
+        ("TRINE__APP__STORES__MAIN__KIND", "server"),
+        ("TRINE__APP__STORES__MAIN__URL", "u"),
+    ];
+    let options = base
+        .clone()
+        .with_override("--key", "app.stores.main.keys", serde_json::json!(["k"]))
+        .with_override("--url", "app.stores.main.url", "u")
+        .with_override("--kind", "app.stores.main.kind", "server");
+    for loader in [base.clone().with_environment(environment(&variables)), options] {
+        let Store::Server(server) = &loaded(&loader).unwrap().stores["main"] else { panic!() };
+        assert_eq!((server.url.expose(), server.keys.len()), ("u", 1));
+    }
+    let beside = [variables[0], ("TRINE__APP__STORES__MAIN__KIND", "memory")];
+    let error = loaded(&base.with_environment(environment(&beside))).unwrap_err().to_string();
+    assert!(error.contains("app.stores.main.keys: unknown key"), "{error}");
+}
+
+#[test]
+fn the_prefix_of_variables_is_taken_off_once() {
+    let loader = Loader::new()
+        .with_defaults("[app]\nname = 'x'")
+        .with_environment(environment(&[("TRINE__TRINE__APP__NAME", "y")]));
+    let error = loaded(&loader).unwrap_err().to_string();
+    assert!(error.contains("trine: unknown key"), "{error}");
+    assert!(error.contains("(variable TRINE__TRINE__APP__NAME)"), "{error}");
+}
+
+#[test]
 fn a_folder_without_files_is_fine() {
     let folder = tempfile::tempdir().unwrap();
     let loader = Loader::new().with_folder(folder.path()).with_override("test", "app.name", "x");
