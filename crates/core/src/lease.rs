@@ -55,12 +55,12 @@ impl LeaseTerms {
         self.margin
     }
 
-    /// Time between two renewals, and the longest wait for the answer of one.
+    /// Time between two renewals, and the longest wait for an answer.
     fn renewal(self) -> Duration {
         self.ttl / 3
     }
 
-    /// Time until the next try after one that reached nobody.
+    /// Longest time until the next try after one that reached nobody.
     fn retry(self) -> Duration {
         self.ttl / 10
     }

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::held::Signal;
@@ -15,7 +15,9 @@ pub(super) struct Book {
     closed: bool,
     next: u64,
     held: HashMap<u64, Held>,
-    releasing: Vec<Release>,
+    /// What is not known to be given back, in the order of coming.
+    releasing: BTreeMap<u64, Release>,
+    late: Late,
     lost: u64,
     /// When the keeper's task looks again by itself; `None` means never.
     wake: Option<Moment>,
@@ -27,12 +29,21 @@ struct Held {
     signal: Arc<Signal>,
 }
 
-/// A claim that is to be given back.
-pub(super) struct Release {
-    pub(super) claim: Claim,
-    pub(super) due: Moment,
+/// A claim that is to be given back, until the store has answered that it was.
+struct Release {
+    claim: Claim,
+    due: Moment,
     /// When the store has surely let go by itself.
-    pub(super) moot: Moment,
+    moot: Moment,
+    is_under_way: bool,
+}
+
+/// Claims that came after the close.
+#[derive(Default)]
+struct Late {
+    claims: Vec<Claim>,
+    /// Whether somebody sends them.
+    is_sending: bool,
 }
 
 /// What to send now, and when to look again.
@@ -41,21 +52,40 @@ pub(super) struct Plan {
     pub(super) wake: Option<Moment>,
 }
 
+/// One request; its answer is waited for until the moment.
 pub(super) enum Request {
-    Renew(Vec<(u64, Claim)>),
-    Release(Vec<Release>),
+    Renew(Vec<(u64, Claim)>, Moment),
+    Release(Vec<(u64, Claim)>, Moment),
+}
+
+/// What becomes of a claim that is to be given back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum GiveBack {
+    /// The keeper's task, or who sends late claims, takes care of it.
+    Noted,
+    /// The keeper was closed: somebody must begin to send what is late.
+    BeginLate,
 }
 
 impl Book {
-    pub(super) fn hold(&mut self, claim: Claim, state: LeaseState, signal: &Arc<Signal>) -> u64 {
-        let id = self.next;
-        self.next += 1;
+    /// Returns `None` once closed.
+    pub(super) fn hold(
+        &mut self,
+        claim: Claim,
+        state: LeaseState,
+        signal: &Arc<Signal>,
+    ) -> Option<u64> {
         if self.closed {
-            signal.finish(LeaseEnd::Closed);
-        } else {
-            self.held.insert(id, Held { claim, state, signal: Arc::clone(signal) });
+            return None;
         }
-        id
+        let id = self.next_id();
+        self.held.insert(id, Held { claim, state, signal: Arc::clone(signal) });
+        Some(id)
+    }
+
+    fn next_id(&mut self) -> u64 {
+        self.next += 1;
+        self.next
     }
 
     pub(super) fn forget(&mut self, id: u64) {
@@ -63,10 +93,37 @@ impl Book {
         self.lost += u64::from(matches!(end, Some(LeaseEnd::Expired | LeaseEnd::Gone)));
     }
 
-    /// Does nothing once closed: the close has sent this one with all others.
-    pub(super) fn release(&mut self, release: Release) {
+    pub(super) fn give_back(&mut self, claim: Claim, due: Moment, moot: Moment) -> GiveBack {
         if !self.closed {
-            self.releasing.push(release);
+            let id = self.next_id();
+            self.releasing.insert(id, Release { claim, due, moot, is_under_way: false });
+            return GiveBack::Noted;
+        }
+        self.late.claims.push(claim);
+        if std::mem::replace(&mut self.late.is_sending, true) {
+            GiveBack::Noted
+        } else {
+            GiveBack::BeginLate
+        }
+    }
+
+    /// Returns the next batch of claims that came after the close; if there is
+    /// none, the next one to come has to begin again.
+    pub(super) fn take_late(&mut self) -> Vec<Claim> {
+        let most = self.late.claims.len().min(BATCH);
+        self.late.is_sending = most > 0;
+        self.late.claims.drain(..most).collect()
+    }
+
+    pub(super) fn given_back(&mut self, id: u64) {
+        self.releasing.remove(&id);
+    }
+
+    /// Notes that the store may still hold the claim.
+    pub(super) fn not_given_back(&mut self, id: u64, now: Moment) {
+        if let Some(release) = self.releasing.get_mut(&id) {
+            release.is_under_way = false;
+            release.due = now + release.claim.terms().retry();
         }
     }
 
@@ -95,6 +152,10 @@ impl Book {
         for held in self.held.values_mut() {
             held.state.renewal_answered(now, Renewal::Unreachable);
         }
+        let under_way = self.releasing.iter().filter(|(_, release)| release.is_under_way);
+        for id in under_way.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.not_given_back(id, now);
+        }
     }
 
     /// Notes an answer; `true` if it prolonged the lease.
@@ -116,13 +177,15 @@ impl Book {
         let is_due = self.end_what_is_over(now);
         let renewals = if is_due { self.take_renewals(now, slots * BATCH) } else { Vec::new() };
         let mut batches: Vec<_> =
-            renewals.chunks(BATCH).map(|batch| Request::Renew(batch.to_vec())).collect();
+            renewals.chunks(BATCH).map(|batch| self.renew_request(batch, now)).collect();
         while batches.len() < slots {
             let batch = self.take_releases(now);
             if batch.is_empty() {
                 break;
             }
-            batches.push(Request::Release(batch));
+            let waits = batch.iter().map(|(_, claim)| claim.terms().renewal());
+            let until = now + waits.min().unwrap_or_default();
+            batches.push(Request::Release(batch, until));
         }
         self.wake = self.next_event(now);
         Plan { batches, wake: self.wake }
@@ -159,15 +222,21 @@ impl Book {
             .collect()
     }
 
-    fn take_releases(&mut self, now: Moment) -> Vec<Release> {
-        self.releasing.retain(|release| now < release.moot);
-        let mut room = BATCH;
-        let taken = self.releasing.extract_if(.., |release| {
-            let take = room > 0 && release.due <= now;
-            room -= usize::from(take);
-            take
-        });
-        taken.collect()
+    fn renew_request(&self, batch: &[(u64, Claim)], now: Moment) -> Request {
+        let held = batch.iter().filter_map(|(id, _)| self.held.get(id));
+        let until = held.map(|held| held.state.patience(now)).min();
+        Request::Renew(batch.to_vec(), until.unwrap_or(now))
+    }
+
+    fn take_releases(&mut self, now: Moment) -> Vec<(u64, Claim)> {
+        self.releasing.retain(|_, release| now < release.moot);
+        let due = self.releasing.iter_mut().filter(|(_, r)| !r.is_under_way && r.due <= now);
+        due.take(BATCH)
+            .map(|(id, release)| {
+                release.is_under_way = true;
+                (*id, release.claim.clone())
+            })
+            .collect()
     }
 
     /// What is due and found no room goes when a request ends, not by time.
@@ -176,14 +245,17 @@ impl Book {
             LeaseStep::Wait(moment) => moment,
             LeaseStep::Renew | LeaseStep::Ended(_) => held.state.valid_until(),
         });
-        let releasing = self.releasing.iter().map(|r| if r.due > now { r.due } else { r.moot });
+        let releasing = self.releasing.values();
+        let releasing = releasing.map(|r| if r.due > now { r.due } else { r.moot });
         held.chain(releasing).min()
     }
 
-    /// Ends every lease and returns all claims to give back.
+    /// Ends every lease and returns all claims that the store may still hold,
+    /// those of requests without an answer among them.
     pub(super) fn close(&mut self) -> Vec<Claim> {
         self.closed = true;
-        let mut claims: Vec<_> = self.releasing.drain(..).map(|release| release.claim).collect();
+        let releasing = std::mem::take(&mut self.releasing).into_values();
+        let mut claims: Vec<_> = releasing.map(|release| release.claim).collect();
         for (_, held) in self.held.drain() {
             held.signal.finish(LeaseEnd::Closed);
             claims.push(held.claim);

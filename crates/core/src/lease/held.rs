@@ -18,7 +18,8 @@ use crate::{BoxFault, ErrorKind, Fault, Fence, Moment};
 #[must_use = "a lease is given back when it is dropped"]
 pub struct Lease {
     shared: Arc<Shared>,
-    id: u64,
+    /// `None` if the keeper was closed before.
+    id: Option<u64>,
     claim: Claim,
     signal: Arc<Signal>,
     /// Whether the store may still hold the claim.
@@ -26,7 +27,12 @@ pub struct Lease {
 }
 
 impl Lease {
-    pub(super) fn new(shared: Arc<Shared>, id: u64, claim: Claim, signal: Arc<Signal>) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        id: Option<u64>,
+        claim: Claim,
+        signal: Arc<Signal>,
+    ) -> Self {
         Self { shared, id, claim, signal, is_owed: true }
     }
 
@@ -116,7 +122,9 @@ impl Lease {
 
     fn end(&self) {
         self.signal.finish(LeaseEnd::Released);
-        self.shared.forget(self.id);
+        if let Some(id) = self.id {
+            self.shared.forget(id);
+        }
     }
 }
 
@@ -125,7 +133,9 @@ impl Drop for Lease {
         self.end();
         // The last renewal that may have arrived was sent before the lease was over.
         let moot = self.signal.valid_until() + self.claim.terms().ttl();
-        if self.is_owed && self.signal.end() != Some(LeaseEnd::Gone) {
+        // What was closed has been given back by the keeper.
+        let is_over = matches!(self.signal.end(), Some(LeaseEnd::Gone | LeaseEnd::Closed));
+        if self.is_owed && !is_over {
             self.shared.give_back(self.claim.clone(), moot);
         }
     }

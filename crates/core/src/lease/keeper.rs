@@ -1,16 +1,19 @@
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::book::{BATCH, Book, Plan, Release, Request};
+use super::book::{BATCH, Book, GiveBack, Plan, Request};
 use super::held::{Lease, Signal};
-use super::state::LeaseState;
+use super::state::{LeaseEnd, LeaseState};
 use super::{Claim, Leases, Renewal};
 use crate::{Clock, Intensity, Moment, Tasks};
 
@@ -65,6 +68,9 @@ pub(super) struct Shared {
     book: Mutex<Book>,
     changed: Notify,
     renewed: AtomicU64,
+    /// Gives back what comes after the close, when the task is gone.
+    late: Tasks,
+    runtime: Handle,
 }
 
 /// Most requests under way, so that an answer that does not come holds up one
@@ -75,7 +81,8 @@ impl LeaseKeeper {
     /// Starts the task that keeps the leases of `store`, owned by `tasks`.
     ///
     /// When `tasks` are shut down, every lease still held ends as
-    /// [`Closed`](crate::LeaseEnd::Closed) and is given back in one go.
+    /// [`Closed`](crate::LeaseEnd::Closed) and is given back in one go. What
+    /// comes after that is given back too, with one try each.
     ///
     /// # Panics
     ///
@@ -88,6 +95,8 @@ impl LeaseKeeper {
             book: Mutex::default(),
             changed: Notify::new(),
             renewed: AtomicU64::new(0),
+            late: Tasks::new("lease keeper"),
+            runtime: Handle::current(),
         });
         let (task, token) = (Arc::clone(&shared), tasks.token());
         tasks.supervise("lease keeper", Intensity::default(), move || {
@@ -100,16 +109,19 @@ impl LeaseKeeper {
     /// released, dropped or lost.
     ///
     /// `sent` is the moment *before* the request that acquired it, on the clock
-    /// of this keeper. After a shutdown the lease is over at once.
+    /// of this keeper. After a shutdown the lease is over at once, and the claim
+    /// is given back.
     pub fn hold(&self, claim: Claim, sent: Moment) -> Lease {
         let state = LeaseState::granted(claim.terms(), sent);
         let signal = Arc::new(Signal::new(state.valid_until()));
         let mut book = self.shared.book();
-        let next = sent + claim.terms().renewal();
-        let is_earlier = book.wakes_after(next);
+        let is_earlier = book.wakes_after(sent + claim.terms().renewal());
         let id = book.hold(claim.clone(), state, &signal);
         drop(book);
-        if is_earlier {
+        if id.is_none() {
+            signal.finish(LeaseEnd::Closed);
+            self.shared.give_back(claim.clone(), state.valid_until());
+        } else if is_earlier {
             self.shared.changed.notify_one();
         }
         Lease::new(Arc::clone(&self.shared), id, claim, signal)
@@ -145,7 +157,7 @@ impl fmt::Debug for LeaseKeeper {
 pub struct LeaseStats {
     /// Leases that are renewed.
     pub held: usize,
-    /// Claims that wait to be given back.
+    /// Claims that are not known to be given back yet.
     pub releasing: usize,
     /// Time since the oldest confirmed acquire or renewal among them was sent:
     /// the watermark of the keeper.
@@ -193,24 +205,44 @@ impl Shared {
         self.book().forget(id);
     }
 
-    /// Gives a claim back in the background, until `moot`.
-    pub(super) fn give_back(&self, claim: Claim, moot: Moment) {
+    /// Gives a claim back in the background: until `moot`, and with one try if
+    /// the keeper was closed.
+    pub(super) fn give_back(self: &Arc<Self>, claim: Claim, moot: Moment) {
         let due = self.clock.now();
-        self.book().release(Release { claim, due, moot });
-        self.changed.notify_one();
+        let give_back = self.book().give_back(claim, due, moot);
+        match give_back {
+            GiveBack::Noted => self.changed.notify_one(),
+            GiveBack::BeginLate => {
+                // A lease may be dropped outside of the runtime.
+                let _runtime = self.runtime.enter();
+                self.late.spawn("late leases", Arc::clone(self).send_late());
+            }
+        }
+    }
+
+    /// Keeps the keeper alive for as long as requests take at most.
+    async fn send_late(self: Arc<Self>) {
+        loop {
+            let claims = self.book().take_late();
+            if claims.is_empty() {
+                return;
+            }
+            // A store that panics must not keep later claims from being sent.
+            let _ = AssertUnwindSafe(self.release_once(&claims)).catch_unwind().await;
+        }
     }
 
     async fn send(&self, batch: Request) {
         match batch {
-            Request::Renew(batch) => self.renew(batch).await,
-            Request::Release(batch) => self.release(batch).await,
+            Request::Renew(batch, until) => self.renew(batch, until).await,
+            Request::Release(batch, until) => self.release(batch, until).await,
         }
     }
 
-    async fn renew(&self, batch: Vec<(u64, Claim)>) {
+    async fn renew(&self, batch: Vec<(u64, Claim)>, until: Moment) {
         let (ids, claims): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
         let request = pin!(self.store.renew(&claims));
-        let answers = match within(&*self.clock, self.patience(&claims), request).await {
+        let answers = match within(&*self.clock, until, request).await {
             Some(Ok(answers)) => answers,
             Some(Err(fault)) => {
                 tracing::debug!(kind = %fault.kind(), "lease renewal failed");
@@ -226,36 +258,38 @@ impl Shared {
         self.renewed.fetch_add(renewed, Ordering::Relaxed);
     }
 
-    async fn release(&self, batch: Vec<Release>) {
-        let claims: Vec<_> = batch.iter().map(|release| release.claim.clone()).collect();
+    async fn release(&self, batch: Vec<(u64, Claim)>, until: Moment) {
+        let (ids, claims): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
         let request = pin!(self.store.release(&claims));
-        if let Some(Ok(())) = within(&*self.clock, self.patience(&claims), request).await {
-            return;
-        }
+        let answer = within(&*self.clock, until, request).await;
+        let is_given_back = matches!(answer, Some(Ok(())));
         let now = self.clock.now();
         let mut book = self.book();
-        for release in batch {
-            let due = now + release.claim.terms().retry();
-            book.release(Release { due, ..release });
+        for id in ids {
+            if is_given_back {
+                book.given_back(id);
+            } else {
+                book.not_given_back(id, now);
+            }
         }
-    }
-
-    /// Until when an answer to these claims is waited for.
-    fn patience(&self, claims: &[Claim]) -> Moment {
-        let waits = claims.iter().map(|claim| claim.terms().renewal());
-        self.clock.now() + waits.min().unwrap_or_default()
     }
 
     /// Ends all leases and gives back all claims, each batch once.
     async fn close(&self) {
         let claims = self.book().close();
-        let batches = claims.chunks(BATCH).map(|batch| async move {
-            let request = self.store.release(batch);
-            // What is not given back expires by itself.
-            let _ = within(&*self.clock, self.patience(batch), request).await;
-        });
+        let batches = claims.chunks(BATCH).map(|batch| self.release_once(batch));
         let requests: FuturesUnordered<_> = batches.collect();
         requests.collect::<()>().await;
+    }
+
+    /// What is not given back expires by itself.
+    async fn release_once(&self, claims: &[Claim]) {
+        let waits = claims.iter().map(|claim| claim.terms().renewal());
+        let until = self.clock.now() + waits.min().unwrap_or_default();
+        let request = pin!(self.store.release(claims));
+        if let Some(Err(fault)) = within(&*self.clock, until, request).await {
+            tracing::debug!(kind = %fault.kind(), "leases not given back");
+        }
     }
 }
 

@@ -145,9 +145,13 @@ impl Rig {
     }
 
     fn acquire(&self, key: &str) -> Lease {
+        self.acquire_for(key, terms())
+    }
+
+    fn acquire_for(&self, key: &str, terms: LeaseTerms) -> Lease {
         let sent = self.clock.now();
         self.store.grant(key, 1);
-        self.keeper.hold(Claim::new(Fence::new(key, 1).unwrap(), terms()), sent)
+        self.keeper.hold(Claim::new(Fence::new(key, 1).unwrap(), terms), sent)
     }
 }
 
@@ -211,6 +215,21 @@ async fn a_short_absence_of_the_store_loses_nothing() {
         rig.store.set(Mood::Well);
         sleep(TTL * 4).await;
         assert!(lease.is_held(), "{mood:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_request_that_stalls_loses_nothing_whatever_the_margin() {
+    for margin in [Duration::ZERO, MARGIN, TTL / 3, TTL / 2] {
+        let rig = Rig::new();
+        let lease = rig.acquire_for("a", LeaseTerms::new(TTL, margin).unwrap());
+        rig.store.set(Mood::Hanging);
+        while rig.store.renewals.lock().unwrap().is_empty() {
+            sleep(Duration::from_millis(1)).await;
+        }
+        rig.store.set(Mood::Well);
+        sleep(TTL * 2).await;
+        assert!(lease.is_held(), "{margin:?}");
     }
 }
 
@@ -318,6 +337,57 @@ async fn a_shutdown_ends_all_leases_and_gives_them_back_in_batches() {
     assert!(rig.store.grants.lock().unwrap().is_empty());
     assert_eq!(rig.store.releases.lock().unwrap().len(), 2);
     assert_eq!(rig.acquire("late").lost().await, LeaseEnd::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_under_way_is_sent_again_by_the_close() {
+    let rig = Rig::new();
+    rig.store.set(Mood::Hanging);
+    drop(rig.acquire("a"));
+    sleep(Duration::from_millis(1)).await;
+    assert_eq!(*rig.store.releases.lock().unwrap(), [1]);
+    assert_eq!(rig.keeper.stats().releasing, 1);
+    rig.store.set(Mood::Well);
+    assert!(rig.tasks.shutdown(Deadline::after(TTL)).await.is_empty());
+    assert!(!rig.store.holds("a"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_under_way_survives_a_panic_of_the_keeper() {
+    let rig = Rig::new();
+    rig.store.set(Mood::Panicking);
+    drop(rig.acquire("a"));
+    sleep(Duration::from_millis(1)).await;
+    assert_eq!(*rig.store.releases.lock().unwrap(), [1]);
+    rig.store.set(Mood::Well);
+    sleep(TTL / 2).await;
+    assert!(!rig.store.holds("a"));
+    assert_eq!(rig.keeper.stats().releasing, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_after_the_close_is_given_back_once() {
+    let rig = Rig::new();
+    rig.store.set(Mood::Hanging);
+    let mut under_way = Box::pin(rig.acquire("a").release());
+    assert!(Deadline::after(TTL / 100).limit(&mut under_way).await.is_none());
+    rig.store.set(Mood::Well);
+    rig.tasks.shutdown(Deadline::after(TTL)).await;
+    assert!(rig.store.holds("a"), "the close knew nothing of it");
+
+    // Dropped outside of the runtime.
+    std::thread::scope(|scope| scope.spawn(|| drop(under_way)).join().unwrap());
+    let late = rig.acquire("late");
+    assert_eq!(late.lost().await, LeaseEnd::Closed);
+    sleep(Duration::from_millis(1)).await;
+    assert!(!rig.store.holds("a") && !rig.store.holds("late"));
+
+    drop(late);
+    rig.store.set(Mood::Away);
+    drop(rig.acquire("away"));
+    let before = rig.store.releases.lock().unwrap().len();
+    sleep(TTL).await;
+    assert_eq!(rig.store.releases.lock().unwrap().len(), before + 1, "one try");
 }
 
 /// The keeper as a whole, as the model checks the rules alone: an erratic

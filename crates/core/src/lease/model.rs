@@ -94,12 +94,12 @@ fn overlap(case: &Case, origin: Origin) -> Option<u64> {
         Origin::Answered => now,
     };
     let mut lease = LeaseState::granted(terms, holder(began));
-    let mut under_way: Option<(u64, Trip, Option<Renewal>)> = None;
+    let mut under_way: Option<(u64, Moment, Trip, Option<Renewal>)> = None;
     let mut asleep_until = 0;
     // Past every renewal that could still be confirmed.
     let end = now + case.ttl * 4;
     while now < end {
-        if let Some((sent, trip, answer)) = &mut under_way {
+        if let Some((sent, patience, trip, answer)) = &mut under_way {
             if now == *sent + trip.there && !matches!(trip.fate, Fate::RequestLost) {
                 *answer = Some(store.renew(now));
             }
@@ -112,7 +112,7 @@ fn overlap(case: &Case, origin: Origin) -> Option<u64> {
                 }
                 lease.renewal_answered(holder(now), answer);
                 under_way = None;
-            } else if now >= *sent + case.ttl / 3 && now >= asleep_until {
+            } else if holder(now) >= *patience && now >= asleep_until {
                 lease.renewal_answered(holder(now), Renewal::Unreachable);
                 // The request may still be on its way and arrive.
                 if answer.is_none() && now < *sent + trip.there {
@@ -124,7 +124,7 @@ fn overlap(case: &Case, origin: Origin) -> Option<u64> {
         let is_due = now >= asleep_until && lease.step(holder(now)) == LeaseStep::Renew;
         if let Some(trip) = is_due.then(|| trips.next()).flatten() {
             lease.renewal_sent(holder(now));
-            under_way = Some((now, *trip, None));
+            under_way = Some((now, lease.patience(holder(now)), *trip, None));
             asleep_until = now + trip.stall;
         }
         if lease.is_held(holder(now)) && !store.holds(now) {

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::{LeaseTerms, Renewal};
 use crate::Moment;
 
@@ -92,6 +94,14 @@ impl LeaseState {
         self.is_held(now) && self.pending.is_none() && now + self.terms.early() >= self.next
     }
 
+    /// Returns until when the answer to a renewal that is sent at `now` is worth
+    /// waiting for: a third of the ttl, at most half of what is left, so that
+    /// there is time for another try.
+    #[must_use]
+    pub fn patience(&self, now: Moment) -> Moment {
+        now + self.terms.renewal().min(self.half_of_the_rest(now))
+    }
+
     /// Notes that a renewal is being sent at `now`.
     pub fn renewal_sent(&mut self, now: Moment) {
         self.pending = Some(now);
@@ -112,13 +122,19 @@ impl LeaseState {
                 self.next = sent + self.terms.renewal();
             }
             Renewal::Gone => self.end = Some(LeaseEnd::Gone),
-            Renewal::Unreachable => self.next = now + self.terms.retry(),
+            Renewal::Unreachable => {
+                self.next = now + self.terms.retry().min(self.half_of_the_rest(now));
+            }
         }
     }
 
     /// Ends the lease, unless it is over already.
     pub fn finish(&mut self, end: LeaseEnd) {
         self.end.get_or_insert(end);
+    }
+
+    fn half_of_the_rest(&self, now: Moment) -> Duration {
+        self.valid_until().saturating_since(now) / 2
     }
 
     fn end(&mut self, now: Moment) -> Option<LeaseEnd> {
@@ -131,8 +147,6 @@ impl LeaseState {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn at(millis: u64) -> Moment {
@@ -184,6 +198,20 @@ mod tests {
         lease.renewal_answered(at(150), Renewal::Gone);
         assert!(!lease.is_held(at(150)));
         assert_eq!(lease.step(at(150)), LeaseStep::Ended(LeaseEnd::Gone));
+    }
+
+    /// The margin is half the ttl, so that the first renewal finds a third of the
+    /// lease's time left.
+    #[test]
+    fn a_request_that_stalls_leaves_time_for_another() {
+        let millis = Duration::from_millis;
+        let terms = LeaseTerms::new(millis(300), millis(150)).unwrap();
+        let mut lease = LeaseState::granted(terms, at(0));
+        lease.renewal_sent(at(100));
+        assert_eq!(lease.patience(at(100)), at(125));
+        lease.renewal_answered(at(125), Renewal::Unreachable);
+        assert_eq!(lease.step(at(125)), LeaseStep::Wait(Moment::from_elapsed(millis(275) / 2)));
+        assert_eq!(granted().patience(at(100)), at(185));
     }
 
     #[test]
