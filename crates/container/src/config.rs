@@ -3,6 +3,7 @@ use serde::Deserialize;
 use trine_core::Span;
 
 use crate::Settings;
+use crate::container::pulse::Pulse;
 
 /// Settings of the container itself, section `[container]`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -26,7 +27,7 @@ pub struct ContainerConfig {
     /// Time between two health checks of one service. Default: 1s.
     pub health_interval: Span,
     /// How long the runtime may be held up before the process counts as not
-    /// live. Default: 10s.
+    /// live; at least 1s. Default: 10s.
     pub live_timeout: Span,
 }
 
@@ -52,9 +53,13 @@ impl Settings for ContainerConfig {
             ("shutdown_timeout", self.shutdown_timeout),
             ("health_timeout", self.health_timeout),
             ("health_interval", self.health_interval),
-            ("live_timeout", self.live_timeout),
         ];
         let broken = positive.into_iter().filter(|(_, span)| span.get().is_zero());
-        broken.map(|(field, _)| format!("{field}: must be longer than 0")).collect()
+        let mut problems: Vec<_> =
+            broken.map(|(field, _)| format!("{field}: must be longer than 0")).collect();
+        if self.live_timeout.get() < Pulse::LEAST_TIMEOUT {
+            problems.push(format!("live_timeout: must be at least {:?}", Pulse::LEAST_TIMEOUT));
+        }
+        problems
     }
 }

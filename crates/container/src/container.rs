@@ -16,7 +16,7 @@ use crate::{Component, ContainerConfig, Error, Handle, Result, Section, Settings
 
 mod health;
 mod keep;
-mod pulse;
+pub(crate) mod pulse;
 mod run;
 mod start;
 pub(crate) mod status;

@@ -1,4 +1,3 @@
-use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -104,7 +103,8 @@ pub enum Error {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct StopFailure {
-    /// The service, or `server` or `tasks`.
+    /// The service, a background task of the host by its own name, `server`, or
+    /// `container` for another call that goes on while no service runs.
     pub service: Box<str>,
     /// What it said; `None` if it did not stop in time and was cut off.
     pub cause: Option<BoxError>,
@@ -193,9 +193,5 @@ impl Fault for Error {
             }
             Self::Closed { .. } => ErrorKind::Closed,
         }
-    }
-
-    fn public_detail(&self) -> Option<Cow<'_, str>> {
-        None
     }
 }

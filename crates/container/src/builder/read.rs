@@ -105,13 +105,24 @@ impl Reader<'_> {
     }
 
     fn service(&mut self, slot: &mut Slot, path: &Path, mut table: Map<String, Value>) {
-        slot.treatment = Treatment::take(&mut table);
+        let treatment = Treatment::take(&mut table);
+        if self.is_broken(path) {
+            return;
+        }
+        self.entry(slot, path, table);
+        match read(treatment) {
+            Ok(treatment) => slot.treatment = treatment,
+            Err(broken) => self.say(path, broken),
+        }
+    }
+
+    fn entry(&mut self, slot: &mut Slot, path: &Path, mut table: Map<String, Value>) {
         let Some(shared) = slot.entry.connections() else {
             self.part(path, table, |value| slot.entry.read(value));
             return;
         };
         let connections = Path::root().key(shared.section);
-        if self.is_broken(path) || self.is_broken(&connections) {
+        if self.is_broken(&connections) {
             return;
         }
         table.insert(shared.field.to_owned(), self.table(shared.section).into());

@@ -3,6 +3,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use trine_core::Span;
 
+use crate::Settings;
+
 /// What the container itself reads from the section of a service.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -23,10 +25,16 @@ impl Default for Treatment {
 impl Treatment {
     pub(super) const KEYS: [&str; 2] = ["required", "shutdown_timeout"];
 
-    /// Takes the container's keys out of the section of a service. What cannot
-    /// be read has been reported by the check.
-    pub(super) fn take(table: &mut Map<String, Value>) -> Self {
+    /// Takes the container's keys out of the section of a service.
+    pub(super) fn take(table: &mut Map<String, Value>) -> Value {
         let ours = Self::KEYS.iter().filter_map(|key| table.remove_entry(*key));
-        serde_json::from_value(Value::Object(ours.collect())).unwrap_or_default()
+        Value::Object(ours.collect())
+    }
+}
+
+impl Settings for Treatment {
+    fn problems(&self) -> Vec<String> {
+        let is_zero = self.shutdown_timeout.is_some_and(|span| span.get().is_zero());
+        is_zero.then(|| "shutdown_timeout: must be longer than 0".to_owned()).into_iter().collect()
     }
 }

@@ -54,18 +54,15 @@ impl Container {
         let checks = self.nodes().iter().map(|node| async move { (node, self.check(node).await) });
         let mut whole = Health::up();
         for (node, part) in join_all(checks).await {
-            let worst = if node.is_required { HealthStatus::Down } else { HealthStatus::Degraded };
-            let status = part.status.min(worst);
-            if status > whole.status {
-                whole.status = status;
-                whole.error = part.error.as_ref().map(|error| format!("{}: {error}", node.name));
-            }
-            let mut detail = serde_json::to_value(&part).unwrap_or_default();
-            if let Some(detail) = detail.as_object_mut() {
+            whole = if node.is_required {
+                whole.with_part(&*node.name, &part)
+            } else {
+                whole.with_optional_part(&*node.name, &part)
+            };
+            if let Some(Value::Object(detail)) = whole.details.get_mut(&*node.name) {
                 detail.insert("state".to_owned(), node.service.state().as_str().into());
-                detail.insert("required".to_owned(), Value::Bool(node.is_required));
+                detail.insert("required".to_owned(), node.is_required.into());
             }
-            whole = whole.with_detail(&*node.name, detail);
         }
         whole
     }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 /// On tokio's clock, which does not count suspend: a machine that slept is not
 /// a process that hangs.
 #[derive(Debug)]
-pub(super) struct Pulse {
+pub(crate) struct Pulse {
     began: Instant,
     /// Milliseconds after `began`.
     beat: AtomicU64,
@@ -22,6 +22,9 @@ impl Default for Pulse {
 
 impl Pulse {
     pub(super) const PERIOD: Duration = Duration::from_millis(250);
+
+    /// A few periods: a beat that is a little late is no reason for a restart.
+    pub(crate) const LEAST_TIMEOUT: Duration = Self::PERIOD.saturating_mul(4);
 
     pub(super) fn beat(&self) {
         let millis = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX - 1);

@@ -51,7 +51,10 @@ impl Container {
             State::Created | State::Starting => {}
             State::Draining | State::Closed | State::Failed => return Err(closed()),
         }
-        self.enter(State::Starting);
+        // A drain may begin at any moment, without the turn.
+        if !self.change(|state| state != State::Draining, State::Starting) {
+            return Err(closed());
+        }
         if !shared.has_upkeep.swap(true, Ordering::AcqRel) {
             self.spawn_vital();
             self.spawn_upkeep();
@@ -70,7 +73,9 @@ impl Container {
             self.enter(State::Closed);
             return Err(failure.into_error(rollback));
         }
-        self.enter(State::Running);
+        if !self.change(|state| state == State::Starting, State::Running) {
+            return Err(closed());
+        }
         let elapsed = began.elapsed();
         tracing::info!(?elapsed, services = self.nodes().len(), "services started");
         Ok(())
@@ -168,6 +173,17 @@ impl Container {
 
     pub(super) fn enter(&self, state: State) {
         self.shared.state.send_replace(state);
+    }
+
+    /// Enters a state if `from` accepts the present one; tells whether it did.
+    pub(super) fn change(&self, from: impl FnOnce(State) -> bool, to: State) -> bool {
+        self.shared.state.send_if_modified(|state| {
+            let is_accepted = from(*state);
+            if is_accepted {
+                *state = to;
+            }
+            is_accepted
+        })
     }
 }
 

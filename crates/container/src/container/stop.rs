@@ -25,11 +25,16 @@ impl Container {
     /// # Errors
     ///
     /// Fails with [`Error::Shutdown`], which lists all that did not stop
-    /// cleanly; the container is closed anyway.
+    /// cleanly; the container is closed anyway. If another call is at it a
+    /// moment beyond `deadline`, it lists what that one has not stopped yet, and
+    /// that one goes on.
     pub async fn shutdown(&self, deadline: Deadline) -> Result<()> {
         self.begin_draining();
         self.shared.stopping.cancel();
-        let _turn = self.shared.turn.lock().await;
+        let until = with_grace(deadline);
+        let Some(_turn) = until.limit(self.shared.turn.lock()).await else {
+            return Err(Error::Shutdown { failures: self.still_running() });
+        };
         if self.state() == State::Closed {
             return Ok(());
         }
@@ -41,13 +46,17 @@ impl Container {
 
     /// Makes the process unready; what is in flight goes on.
     pub(super) fn begin_draining(&self) {
-        self.shared.state.send_if_modified(|state| {
-            let changes = !matches!(state, State::Draining | State::Closed);
-            if changes {
-                *state = State::Draining;
-            }
-            changes
-        });
+        self.change(|state| !matches!(state, State::Draining | State::Closed), State::Draining);
+    }
+
+    /// Names what another call has not stopped yet.
+    fn still_running(&self) -> Vec<StopFailure> {
+        let services = self.nodes().iter().filter(|node| node.run().is_started);
+        let mut failures: Vec<_> = services.map(|node| StopFailure::cut(&node.name)).collect();
+        if failures.is_empty() {
+            failures.push(StopFailure::cut("container"));
+        }
+        failures
     }
 
     /// Returns how long stopping may take if each service stands on the next.
@@ -91,10 +100,16 @@ impl Container {
     }
 }
 
+/// Returns the end of the grace after `deadline`, or from now on if that has
+/// passed.
+fn with_grace(deadline: Deadline) -> Deadline {
+    Deadline::at(deadline.max(Deadline::after(Duration::ZERO)).instant() + GRACE)
+}
+
 /// Stops one service; returns what went wrong.
 async fn stop(node: &Node, deadline: Deadline) -> Option<StopFailure> {
     let deadline = deadline.min(Deadline::after(node.shutdown_timeout));
-    let last = Deadline::at(deadline.max(Deadline::after(Duration::ZERO)).instant() + GRACE);
+    let last = with_grace(deadline);
     let stopped =
         last.limit(AssertUnwindSafe(node.service.shutdown(deadline)).catch_unwind()).await;
     node.run().is_started = false;

@@ -214,3 +214,33 @@ fn the_schema_for_editors_accepts_what_the_loader_does() {
     assert!(!accepts(json!({ "pool": { "size": 1, "servers": {} } })));
     assert!(!accepts(json!({ "other": {} })));
 }
+
+#[test]
+fn what_the_container_reads_of_a_section_is_checked_too() {
+    let mut builder = Builder::new();
+    builder.add(Pool::default());
+    builder.add_as("reports", Pool::default());
+    let loader = Loader::new().with_defaults(
+        "[pool]\nsize = 1\nshutdown_timeout = '999999999999d'\n[server.a]\nport = 0\n\
+         [pool.reports]\nsize = 1\nrequired = false\nshutdown_timeout = '0s'",
+    );
+    let error = builder.configure(&loader).unwrap_err().to_string();
+    for expected in [
+        "pool.shutdown_timeout: ",
+        "server.a.port: must not be 0",
+        "pool.reports.shutdown_timeout: must be longer than 0",
+    ] {
+        assert!(error.contains(expected), "{expected} is not in {error}");
+    }
+}
+
+#[test]
+fn a_process_cannot_be_asked_to_live_faster_than_its_pulse() {
+    let configure = |timeout: &str| {
+        let settings = format!("[container]\nlive_timeout = '{timeout}'");
+        Builder::new().configure(&Loader::new().with_defaults(settings))
+    };
+    let error = configure("999ms").unwrap_err().to_string();
+    assert!(error.contains("container.live_timeout: must be at least 1s"), "{error}");
+    configure("1s").unwrap();
+}

@@ -6,7 +6,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use trine::{Adopted, Error};
-use trine_core::{BoxError, ErrorKind, HealthStatus, Intensity, Report, State};
+use trine_core::{BoxError, ErrorKind, Fault, HealthStatus, Intensity, Report, State};
 
 use crate::fake::{Fake, Log, SECOND, container, lines};
 
@@ -44,6 +44,25 @@ async fn readiness_goes_off_before_accepting_ends_and_services_stop_last() {
         tokio::join!(container.serve(async move { asked.notified().await }, server), ask);
     ended.unwrap();
     assert_eq!(lines(&log), ["start main", "drained", "stop main"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_finishes_while_the_process_drains_does_not_make_it_ready() {
+    let log = Log::default();
+    let main = Fake::new("main", &log);
+    *main.start_takes.lock().unwrap() = SECOND * 2;
+    let container = container([Adopted::from(main)]);
+    let inner = container.clone();
+    let server = |stop: CancellationToken| async move {
+        stop.cancelled().await;
+        sleep(SECOND * 3).await;
+        assert_eq!((inner.state(), inner.ready().status), (State::Draining, HealthStatus::Down));
+        Ok::<(), BoxError>(())
+    };
+    let (started, served) = tokio::join!(container.start(), container.serve(sleep(SECOND), server));
+    assert_eq!(started.unwrap_err().kind(), ErrorKind::Closed);
+    served.unwrap();
+    assert_eq!(lines(&log), ["start main", "stop main"]);
 }
 
 // CO-12

@@ -242,6 +242,42 @@ async fn failures_while_stopping_are_gathered_and_bounded() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_shutdown_waits_for_another_no_longer_than_its_deadline() {
+    let log = Log::default();
+    let (slow, quick) = (Fake::new("slow", &log), Fake::new("quick", &log));
+    *slow.shutdown_takes.lock().unwrap() = SECOND * 500;
+    let slow = Adopted::from(slow).with_shutdown_timeout(SECOND * 1_000);
+    let container = container([slow, quick.into()]);
+    container.start().await.unwrap();
+    let second = async {
+        sleep(SECOND).await;
+        let began = Instant::now();
+        let error = container.shutdown(Deadline::after(SECOND)).await.unwrap_err();
+        assert_eq!(error.to_string(), "shutdown: slow: not stopped in time");
+        assert!(began.elapsed() <= SECOND * 5, "{:?}", began.elapsed());
+    };
+    let (first, ()) = tokio::join!(container.shutdown(Deadline::after(SECOND * 1_000)), second);
+    first.unwrap();
+    assert_eq!(container.state(), State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_whose_deadline_has_passed_still_ends_a_start() {
+    let log = Log::default();
+    let (fakes, adopted) = chain(2, &log);
+    *fakes[1].start_takes.lock().unwrap() = SECOND * 1_000;
+    let container = container(adopted);
+    let stop = async {
+        sleep(SECOND).await;
+        container.shutdown(Deadline::after(SECOND * 0)).await
+    };
+    let (started, stopped) = tokio::join!(container.start(), stop);
+    assert_eq!(started.unwrap_err().kind(), ErrorKind::Closed);
+    stopped.unwrap();
+    assert_eq!(lines(&log), ["start n1", "stop n1"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_hosts_own_work_ends_before_the_services() {
     let log = Log::default();
     let main = Fake::new("main", &log);
