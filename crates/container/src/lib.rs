@@ -87,9 +87,9 @@
 //!   nothing up and is tried for ever
 //!   (`a_dependency_that_comes_up_late_is_waited_for`,
 //!   `an_optional_service_that_is_away_holds_nothing_up_and_comes_later`).
-//! * An optional service never makes the process unready, a required one only
-//!   after three checks in a row
-//!   (`a_storm_of_an_optional_service_never_makes_the_process_unready`,
+//! * An optional service never makes the process unready, a required one that
+//!   damps its answer with core's `Probe` after three checks in a row and no
+//!   more (`a_storm_of_an_optional_service_never_makes_the_process_unready`,
 //!   `a_required_service_takes_readiness_down_after_three_checks_and_back`).
 //! * The process is unready before its server stops accepting, and the services
 //!   stop after the last request

@@ -76,7 +76,9 @@ pub trait Service: fmt::Debug + Send + Sync + 'static {
     /// Fails with what went wrong while closing; the service is closed anyway.
     async fn shutdown(&self, deadline: Deadline) -> Result<(), BoxFault>;
 
-    /// Checks the backend by real work, within a bound of its own.
+    /// Checks the backend by real work, within a bound of its own, and damps
+    /// what it sees: [`Probe`](crate::Probe) does both. Nobody damps the answer
+    /// again.
     async fn health(&self) -> Health;
 
     /// Returns the counters as they are now.

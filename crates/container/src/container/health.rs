@@ -25,8 +25,10 @@ impl Container {
     /// Tells whether the process should be given work: it is started, is not
     /// draining, and no required service is down.
     ///
-    /// A service counts as down after three checks in a row said so, and as up
-    /// again after as many. An optional one never makes the process unready.
+    /// What a service says of itself counts as it is: each damps its own answer,
+    /// as [`Probe`](trine_core::Probe) does with three checks in a row. One that
+    /// gives no answer within `container.health_timeout` is down. An optional
+    /// one never makes the process unready.
     #[must_use]
     pub fn ready(&self) -> Health {
         match self.state() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::time::{Instant, sleep};
-use trine_core::{Backoff, BoxFault, Deadline, ErrorKind, Fault, Probe, State};
+use trine_core::{Backoff, BoxFault, Deadline, ErrorKind, Fault, Hysteresis, Probe, State};
 
 use super::{Container, Fatal};
 use crate::error::source;
@@ -156,10 +156,13 @@ impl Container {
 
     fn note_start(&self, node: &Node, elapsed: Duration) {
         let config = self.config();
+        let (timeout, interval) = (config.health_timeout.get(), config.health_interval.get());
+        // A service damps its own answers.
+        let probe = Probe::with_hysteresis(timeout, interval, Hysteresis::new(1));
         *node.run() = Run {
             is_started: true,
             started_in: Some(elapsed),
-            probe: Some(Probe::new(config.health_timeout.get(), config.health_interval.get())),
+            probe: Some(probe),
             ..Run::default()
         };
         tracing::info!(service = %node.name, ?elapsed, "service started");

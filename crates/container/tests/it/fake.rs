@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use tokio::time::{Instant, sleep};
 use trine::{Adopted, Builder, Container, Loader};
 use trine_core::{
-    BoxFault, Deadline, ErrorKind, Fault, Health, HealthStatus, Metrics, Service, Snapshot, State,
+    BoxFault, Deadline, ErrorKind, Fault, Health, HealthStatus, Metrics, Probe, Service, Snapshot,
+    State,
 };
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -31,6 +32,8 @@ pub(crate) struct Fake {
     log: Log,
     state: Mutex<State>,
     pub(crate) metrics: Metrics,
+    /// Damps the answers, as every service has to.
+    probe: Probe,
     /// What a start answers.
     pub(crate) refusal: Mutex<Option<Refused>>,
     /// How long a start and a shutdown take.
@@ -50,6 +53,7 @@ impl Fake {
             log: Arc::clone(log),
             state: Mutex::new(State::Created),
             metrics: Metrics::new("fake"),
+            probe: Probe::new(SECOND * 60, Duration::ZERO),
             refusal: Mutex::default(),
             start_takes: Mutex::default(),
             shutdown_takes: Mutex::default(),
@@ -118,10 +122,13 @@ impl Service for Fake {
     }
 
     async fn health(&self) -> Health {
-        let takes = *self.health_takes.lock().unwrap();
-        sleep(takes).await;
-        let status = *self.health.lock().unwrap();
-        Health::new(status).with_error(format_args!("fake is {status}"))
+        let check = || async {
+            let takes = *self.health_takes.lock().unwrap();
+            sleep(takes).await;
+            let status = *self.health.lock().unwrap();
+            Health::new(status).with_error(format_args!("fake is {status}"))
+        };
+        self.probe.check(check).await
     }
 
     fn metrics(&self) -> Snapshot {

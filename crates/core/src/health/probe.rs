@@ -107,8 +107,9 @@ impl Probe {
     /// the answer within the time-out.
     ///
     /// Who asks while a check runs waits for its answer. A check that takes too
-    /// long is dropped and counts as `down`. If the future is dropped, so is its
-    /// check, and nothing is noted.
+    /// long is dropped and counts as `down`, unless waiting had left it less
+    /// than the whole time: that proves nothing, and the last answer is given
+    /// again. If the future is dropped, so is its check, and nothing is noted.
     pub async fn check<F, Fut>(&self, check: F) -> Health
     where
         F: FnOnce() -> Fut,
@@ -118,14 +119,23 @@ impl Probe {
         if let Some(fresh) = self.fresh() {
             return fresh;
         }
-        let Some(mut hysteresis) = deadline.limit(self.shared.checking.lock()).await else {
-            return self.last().unwrap_or_else(|| self.timed_out());
+        let known = || self.last().unwrap_or_else(|| self.timed_out());
+        let (mut hysteresis, had_to_wait) = match self.shared.checking.try_lock() {
+            Ok(hysteresis) => (hysteresis, false),
+            Err(_) => match deadline.limit(self.shared.checking.lock()).await {
+                Some(hysteresis) => (hysteresis, true),
+                None => return known(),
+            },
         };
         if let Some(fresh) = self.fresh() {
             return fresh;
         }
         let began = Instant::now();
-        let mut health = deadline.limit(check()).await.unwrap_or_else(|| self.timed_out());
+        let mut health = match deadline.limit(check()).await {
+            Some(health) => health,
+            None if had_to_wait => return known(),
+            None => self.timed_out(),
+        };
         health.latency = health.latency.or_else(|| Some(began.elapsed()));
         let seen = health.status;
         health.status = hysteresis.observe(seen);
@@ -239,6 +249,21 @@ mod tests {
         let (first, second) = tokio::join!(probe.check(pending), probe.check(pending));
         assert_eq!((first.status, second.status), (DOWN, DOWN));
         assert_eq!(began.elapsed(), SECOND);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_check_that_did_not_have_its_time_proves_nothing() {
+        let probe = Probe::with_hysteresis(SECOND, Duration::ZERO, Hysteresis::new(1));
+        assert_eq!(probe.check(|| ready(Health::up())).await.status, UP);
+        let first = Deadline::after(SECOND * 9 / 10).limit(probe.check(pending));
+        let slow = || async {
+            sleep(SECOND / 2).await;
+            Health::up()
+        };
+        let (first, second) = tokio::join!(first, probe.check(slow));
+        assert!(first.is_none());
+        assert_eq!((second.status, second.error), (UP, None));
+        assert_eq!(probe.check(pending).await.status, DOWN);
     }
 
     #[tokio::test(start_paused = true)]
