@@ -109,6 +109,7 @@ mod lifecycle;
 mod metrics;
 mod migration;
 mod operations;
+mod outage;
 mod retry;
 mod secret;
 mod service;
@@ -138,6 +139,7 @@ pub use migration::{
     InvalidMigrations, MigrationProblem, MigrationScope, MigrationSet, MigrationStep,
 };
 pub use operations::Operations;
+pub use outage::Outage;
 pub use retry::{Backoff, Jitter, RetryBudget, RetryPolicy, retry};
 pub use secret::Secret;
 pub use service::{Service, State};

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
-use trine_core::{Report, Secret};
+use trine_core::{Outage, Report, Secret};
 use trine_db_shard::Timestamp;
 use uuid::Uuid;
 
@@ -117,14 +117,19 @@ impl Sessions {
 /// Removes expired sessions again and again, until `token` is cancelled.
 pub(crate) async fn sweep_forever(store: Arc<dyn SessionStore>, token: CancellationToken) {
     const PAUSE: Duration = Duration::from_secs(60);
-    let mut is_failing = false;
+    let mut outage = Outage::new();
     while token.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_some() {
-        let swept = store.sweep(SystemTime::now().into()).await;
-        if let Err(error) = &swept
-            && !is_failing
-        {
-            tracing::warn!(error = %Report(error), "expired sessions not removed");
+        match store.sweep(SystemTime::now().into()).await {
+            Ok(_) => {
+                if let Some(failures) = outage.over() {
+                    tracing::warn!(failures, "expired sessions are removed again");
+                }
+            }
+            Err(error) => {
+                if let Some(failures) = outage.failed() {
+                    tracing::warn!(error = %Report(&error), failures, "expired sessions not removed");
+                }
+            }
         }
-        is_failing = swept.is_err();
     }
 }

@@ -1,8 +1,8 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
-use trine_core::{Backoff, Deadline, ErrorKind, Fault, Intensity, StallDetector, State};
+use tokio::time::sleep;
+use trine_core::{Backoff, Deadline, ErrorKind, Fault, Intensity, Outage, StallDetector, State};
 
 use super::pulse::Pulse;
 use super::start::{GRACE, backoff, report};
@@ -106,7 +106,7 @@ impl Background {
             let mut settled = container.shared.settled.subscribe();
             let is_up = node.run().is_started && node.service.state() != State::Failed;
             let pause = if is_up {
-                retries = Retries::new();
+                retries.over(node);
                 container.config().health_interval.get()
             } else if container.needs_are_settled(node) {
                 container.retry(node, &mut retries).await
@@ -145,27 +145,27 @@ impl Container {
 /// The failures of one optional service in a row.
 struct Retries {
     backoff: Backoff,
-    count: u32,
-    said_at: Option<Instant>,
+    outage: Outage,
 }
-
-/// Between two messages about a service that stays away.
-const REMINDER: Duration = Duration::from_secs(60);
 
 impl Retries {
     fn new() -> Self {
-        Self { backoff: backoff(), count: 0, said_at: None }
+        Self { backoff: backoff(), outage: Outage::new() }
     }
 
     fn failed(&mut self, node: &Node, fault: &dyn Fault) -> Duration {
-        let delay = self.backoff.delay(self.count).max(fault.retry_after().unwrap_or_default());
-        self.count = self.count.saturating_add(1);
-        if self.said_at.is_none_or(|at| at.elapsed() >= REMINDER) {
+        let delay = self.backoff.delay(self.outage.failures());
+        if let Some(failures) = self.outage.failed() {
             let (service, error) = (&node.name, report(fault));
-            tracing::warn!(%service, error, failures = self.count, "optional service is away");
-            self.said_at = Some(Instant::now());
+            tracing::warn!(%service, error, failures, "optional service is away");
         }
-        delay
+        delay.max(fault.retry_after().unwrap_or_default())
+    }
+
+    fn over(&mut self, node: &Node) {
+        if let Some(failures) = self.outage.over() {
+            tracing::warn!(service = %node.name, failures, "optional service is back");
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Poll, ready};
@@ -9,7 +10,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::Registry;
-use crate::Backoff;
+use crate::{Backoff, Outage};
 
 /// How often a supervised task may end before it is given up.
 #[derive(Clone, Debug)]
@@ -68,8 +69,22 @@ pub(super) async fn supervised<F, Fut>(
 {
     let mut ends = VecDeque::new();
     let mut panics = 0;
+    let mut outage = Outage::new();
     loop {
-        if !caught(&mut task).await {
+        let mut run = pin!(caught(&mut task));
+        let is_in_outage = outage.failures() > 0;
+        let ended = tokio::select! {
+            biased;
+            ended = &mut run => ended,
+            () = sleep(intensity.within), if is_in_outage => {
+                if let Some(failures) = outage.over() {
+                    let owner = &registry.owner;
+                    tracing::warn!(%owner, task = %name, failures, "background task runs again");
+                }
+                run.await
+            }
+        };
+        if !ended {
             panics += 1;
             registry.panics.fetch_add(1, Ordering::Relaxed);
         }
@@ -92,8 +107,9 @@ pub(super) async fn supervised<F, Fut>(
             });
             return;
         }
-        if recent == 1 {
-            tracing::warn!(%owner, task = %name, panics, "background task ended; restarting it");
+        if let Some(failures) = outage.failed() {
+            let task = &name;
+            tracing::warn!(%owner, %task, failures, panics, "background task ended; restarting it");
         }
         tokio::select! {
             () = registry.token.cancelled() => return,
@@ -124,4 +140,92 @@ where
         })
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU32;
+    use std::sync::{Mutex, PoisonError};
+
+    use tracing::field::{Field, Visit};
+    use tracing::{Event, Level, Metadata, Subscriber, span};
+
+    use super::*;
+    use crate::{Jitter, Tasks};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Keeps the messages of level WARN, each with its number of failures.
+    #[derive(Clone, Default)]
+    struct Warnings(Arc<Mutex<Vec<(String, u64)>>>);
+
+    impl Warnings {
+        fn taken(&self) -> Vec<(String, u64)> {
+            std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        }
+    }
+
+    impl Subscriber for Warnings {
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            *metadata.level() == Level::WARN
+        }
+
+        fn event(&self, event: &Event<'_>) {
+            let mut said = (String::new(), 0);
+            event.record(&mut Fields(&mut said));
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(said);
+        }
+
+        fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+            span::Id::from_u64(1)
+        }
+
+        fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+        fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+        fn enter(&self, _: &span::Id) {}
+        fn exit(&self, _: &span::Id) {}
+    }
+
+    struct Fields<'a>(&'a mut (String, u64));
+
+    impl Visit for Fields<'_> {
+        fn record_u64(&mut self, field: &Field, value: u64) {
+            if field.name() == "failures" {
+                self.0.1 = value;
+            }
+        }
+
+        fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+            if field.name() == "message" {
+                self.0.0 = format!("{value:?}");
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_keeps_ending_is_told_once_a_minute_and_when_it_runs_again() {
+        let warnings = Warnings::default();
+        let _log = tracing::subscriber::set_default(warnings.clone());
+        let backoff = Backoff::new(SECOND, SECOND).with_jitter(Jitter::none());
+        let intensity = Intensity::new(5, SECOND * 60).with_backoff(backoff);
+        let (tasks, runs) = (Tasks::new("t"), Arc::new(AtomicU32::new(0)));
+        let count = Arc::clone(&runs);
+        tasks.supervise("loop", intensity, move || {
+            let run = count.fetch_add(1, Ordering::Relaxed);
+            async move {
+                // Each run ends after 19 s and is made anew a second later.
+                sleep(if run < 9 { SECOND * 19 } else { SECOND * 3_600 }).await;
+                panic!("on purpose");
+            }
+        });
+        let ended = |failures| ("background task ended; restarting it".to_owned(), failures);
+        sleep(SECOND * 200).await;
+        assert_eq!(warnings.taken(), [ended(1), ended(4), ended(7)]);
+        sleep(SECOND * 100).await;
+        let runs_again = |failures| ("background task runs again".to_owned(), failures);
+        assert_eq!(warnings.taken(), [runs_again(9)]);
+        sleep(SECOND * 3_600).await;
+        assert_eq!(warnings.taken(), [ended(1), runs_again(1)]);
+        tasks.shutdown(crate::Deadline::after(SECOND)).await;
+    }
 }

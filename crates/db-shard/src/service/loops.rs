@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 use tokio::time::sleep;
-use trine_core::Report;
+use trine_core::{Outage, Report};
 
 use super::{DbService, Shared};
 use crate::{Database, Result};
@@ -81,9 +81,12 @@ impl Background {
                 status.is_proved() && status.get().can_write()
             });
             databases.push(service.global().clone());
+            // One outage for all: those that work must not end that of another.
+            let mut swept = Ok(0);
             for database in databases {
-                failures.record(&database.sweep().await);
+                swept = swept.and(database.sweep().await);
             }
+            failures.record(&swept);
         }
     }
 }
@@ -94,30 +97,28 @@ async fn prove(service: &DbService, shard: &Database) {
     }
 }
 
-/// Says the first failure, every hundredth after it, and the recovery.
+/// Says when something fails again and again, and when it works again.
 struct Failures {
     message: &'static str,
-    count: u64,
+    outage: Outage,
 }
 
 impl Failures {
     fn new(message: &'static str) -> Self {
-        Self { message, count: 0 }
+        Self { message, outage: Outage::new() }
     }
 
     fn record<T>(&mut self, result: &Result<T>) {
         match result {
-            Ok(_) if self.count > 0 => {
-                tracing::warn!(failures = self.count, "recovered: {}", self.message);
-                self.count = 0;
-            }
-            Ok(_) => {}
-            Err(error) => {
-                if self.count.is_multiple_of(100) {
-                    let (error, failures) = (Report(error), self.count + 1);
-                    tracing::warn!(%error, failures, "{}", self.message);
+            Ok(_) => {
+                if let Some(failures) = self.outage.over() {
+                    tracing::warn!(failures, "recovered: {}", self.message);
                 }
-                self.count += 1;
+            }
+            Err(error) => {
+                if let Some(failures) = self.outage.failed() {
+                    tracing::warn!(error = %Report(error), failures, "{}", self.message);
+                }
             }
         }
     }
