@@ -105,8 +105,11 @@
 //!   (`background_work_that_is_given_up_ends_the_run_with_its_error`,
 //!   `a_required_service_that_fails_ends_the_run_with_its_reason`).
 //! * A container that was stopped leaves no task and no file behind
-//!   (`a_thousand_cycles_leave_no_task_and_no_file`), and a jump of a clock
-//!   changes nothing (`a_clock_that_jumps_an_hour_changes_nothing`).
+//!   (`a_thousand_cycles_leave_no_task_and_no_file`).
+//! * A jump of the wall clock by an hour, forward or back, moves no renewal of a
+//!   lease, no check, no try and no drain
+//!   (`a_jump_of_the_wall_clock_moves_nothing`), and an hour of suspend leaves a
+//!   process live and ready (`an_hour_of_suspend_leaves_the_process_ready`).
 //!
 //! # Not provided
 //!

@@ -72,12 +72,19 @@
 //!   (`a_million_label_sets_are_capped_and_flagged`).
 //! * Retries never exceed their budget or their deadline
 //!   (`an_outage_is_not_multiplied`, `it_never_sleeps_past_the_deadline`).
+//! * One renewal that gets no answer costs no lease, whatever the margin
+//!   (`one_request_that_stalls_loses_nothing_whatever_the_margin`), and a claim
+//!   whose release is under way when the keeper stops or panics is sent again
+//!   (`a_release_under_way_is_sent_again_by_the_close`,
+//!   `a_release_under_way_survives_a_panic_of_the_keeper`).
 //! * A holder stops believing in a lease before its store lets go, while the
 //!   rates of their clocks differ by less than margin / ttl
 //!   (`no_holder_believes_in_a_lease_that_the_store_has_let_go`,
 //!   `holders_with_skewed_clocks_never_overlap_an_erratic_store`).
-//! * A jump of the wall clock moves no timer
-//!   (`a_jump_of_the_wall_clock_moves_no_timer`).
+//! * A jump of the wall clock by an hour, forward or back, moves no timer of a
+//!   clock, no renewal of a lease and no wait of a retry
+//!   (`a_jump_of_the_wall_clock_moves_no_timer`,
+//!   `a_jump_of_the_wall_clock_moves_no_renewal_and_no_retry`).
 //! * A secret shows in no debug text, address or error of deserialization
 //!   (`debug_never_shows_the_text`,
 //!   `no_password_shows_in_an_address_whatever_it_holds`,

@@ -1,8 +1,14 @@
+use std::cell::Cell;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, sleep};
 use trine::{Adopted, Builder, Loader};
-use trine_core::{Health, HealthStatus, ManualClock, Service, State};
+use trine_core::{
+    BoxError, BoxFault, Claim, Clock, ErrorKind, Fence, Health, HealthStatus, LeaseKeeper,
+    LeaseTerms, Leases, ManualClock, Renewal, Service, State,
+};
 
 use crate::fake::{Fake, Log, SECOND, container, soon};
 
@@ -95,9 +101,112 @@ async fn readiness_follows_the_life_of_the_process() {
     assert_eq!(seen(container.ready()), (DOWN, Some("the process is closed".into())));
 }
 
+/// A store of leases that always answers.
+#[derive(Debug)]
+struct Willing;
+
+#[async_trait::async_trait]
+impl Leases for Willing {
+    async fn renew(&self, batch: &[Claim]) -> Result<Vec<Renewal>, BoxFault> {
+        Ok(vec![Renewal::Renewed; batch.len()])
+    }
+
+    async fn release(&self, _: &[Claim]) -> Result<(), BoxFault> {
+        Ok(())
+    }
+}
+
+/// What is seen of a process, and when after its beginning.
+#[derive(Debug, PartialEq)]
+struct Seen {
+    /// Renewals, what remains of the lease, and tries to start the service that
+    /// is away; one entry a second.
+    running: Vec<(u64, Duration, u32)>,
+    unready_at: Duration,
+    drained_at: Duration,
+    ended_at: Duration,
+}
+
+/// Runs a process with a lease, a service that is tried again and again and a
+/// drain of 5 s, while the wall clock is moved by `jump` every 100 ms.
+async fn seen_under(jump: fn(SystemTime, u32) -> SystemTime) -> Seen {
+    let log = Log::default();
+    let (main, away) = (Fake::new("main", &log), Fake::new("away", &log));
+    away.refuse(ErrorKind::Unavailable);
+    let clock = ManualClock::with_rate(1.0);
+    let mut builder = Builder::new().with_clock(Arc::new(clock.clone()));
+    builder.adopt(main);
+    builder.adopt(Adopted::from(Arc::clone(&away)).optional());
+    let loader = Loader::new().with_defaults("[container]\ndrain_delay = '5s'");
+    let container = builder.configure(&loader).unwrap().build().unwrap();
+    let keeper = LeaseKeeper::spawn(container.tasks(), Arc::new(Willing), Arc::new(clock.clone()));
+    let terms = LeaseTerms::new(SECOND * 3, SECOND / 2).unwrap();
+    let lease = keeper.hold(Claim::new(Fence::new("job", 1).unwrap(), terms), clock.now());
+
+    let began = Instant::now();
+    let (mut running, mut unready_at, drained_at) = (Vec::new(), None, Cell::new(None));
+    let drained = &drained_at;
+    let serve = container.serve(sleep(SECOND * 30 + SECOND / 20), |stop| async move {
+        stop.cancelled().await;
+        drained.set(Some(began.elapsed()));
+        Ok::<(), BoxError>(())
+    });
+    let watch = async {
+        for round in 0.. {
+            sleep(SECOND / 10).await;
+            let wall = clock.wall();
+            clock.set_wall(jump(wall, round));
+            assert_eq!(clock.wall(), jump(wall, round));
+            let is_ready = container.ready().status == UP;
+            if is_ready && round % 10 == 0 {
+                let starts = away.starts.load(Ordering::Relaxed);
+                running.push((keeper.stats().renewed, lease.remaining(), starts));
+            }
+            if !is_ready && unready_at.is_none() {
+                unready_at = Some(began.elapsed());
+            }
+            assert!(lease.is_held() || container.state() != State::Running);
+        }
+    };
+    tokio::select! {
+        ended = serve => ended.unwrap(),
+        () = watch => {}
+    }
+    let ended_at = began.elapsed();
+    let (unready_at, drained_at) = (unready_at.unwrap(), drained_at.get().unwrap());
+    Seen { running, unready_at, drained_at, ended_at }
+}
+
 // CO-18
 #[tokio::test(start_paused = true)]
-async fn a_clock_that_jumps_an_hour_changes_nothing() {
+async fn a_jump_of_the_wall_clock_moves_nothing() {
+    const HOUR: Duration = Duration::from_secs(3_600);
+    let still = seen_under(|wall, _| wall).await;
+    assert_eq!(still.running.len(), 30);
+    assert!(still.running.last().unwrap().0 >= 20, "{still:?}");
+    assert!(still.running.last().unwrap().2 >= 10, "{still:?}");
+    let drained_in = still.drained_at - (SECOND * 30 + SECOND / 20);
+    assert!(drained_in >= SECOND * 5 && drained_in < SECOND * 6, "{still:?}");
+    // The waits between the tries have their own chance.
+    let timed = |seen: Seen| {
+        let running = seen.running.into_iter().map(|(renewed, left, _)| (renewed, left));
+        (running.collect::<Vec<_>>(), seen.unready_at, seen.drained_at, seen.ended_at)
+    };
+    let tries = |seen: &Seen| seen.running.last().unwrap().2;
+    let back_and_forth =
+        seen_under(|wall, round| if round % 2 == 0 { wall - HOUR } else { wall + HOUR }).await;
+    let forward = seen_under(|wall, _| wall + HOUR).await;
+    for other in [&back_and_forth, &forward] {
+        assert!(tries(other).abs_diff(tries(&still)) <= 5, "{other:?} {still:?}");
+    }
+    let still = timed(still);
+    assert_eq!(timed(back_and_forth), still);
+    assert_eq!(timed(forward), still);
+}
+
+// CO-18
+#[tokio::test(start_paused = true)]
+async fn an_hour_of_suspend_leaves_the_process_ready() {
     let log = Log::default();
     let (main, clock) = (Fake::new("main", &log), ManualClock::new());
     let mut builder = Builder::new().with_clock(Arc::new(clock.clone()));

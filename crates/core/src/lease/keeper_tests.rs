@@ -1,16 +1,18 @@
 //! The keeper with a store that forgets, hangs and panics, under paused time.
 
+use std::cell::Cell;
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use tokio::time::{Instant, sleep};
 
 use super::*;
 use crate::{
-    Clock, Deadline, ErrorKind, Fault, Jitter, Lease, LeaseEnd, LeaseKeeper, ManualClock, Moment,
-    Tasks,
+    Backoff, Clock, Deadline, ErrorKind, Fault, Jitter, Lease, LeaseEnd, LeaseKeeper, ManualClock,
+    Moment, RetryBudget, RetryPolicy, Tasks, retry,
 };
 
 const TTL: Duration = Duration::from_millis(3_000);
@@ -388,6 +390,52 @@ async fn what_comes_after_the_close_is_given_back_once() {
     let before = rig.store.releases.lock().unwrap().len();
     sleep(TTL).await;
     assert_eq!(rig.store.releases.lock().unwrap().len(), before + 1, "one try");
+}
+
+/// What a lease and a retry do within ten ttl, while a wall clock is moved by
+/// `jump` again and again.
+async fn seen_under(jump: fn(SystemTime, u32) -> SystemTime) -> Vec<(u64, Duration, u32)> {
+    let rig = Rig::new();
+    let lease = rig.acquire("a");
+    let attempts = Cell::new(0);
+    let policy = RetryPolicy::new(
+        NonZeroU32::new(50).unwrap(),
+        Backoff::new(TTL / 9, TTL).with_jitter(Jitter::none()),
+    );
+    let budget = RetryBudget::new(100.0, 100.0);
+    let retried = retry(&policy, &budget, None, || {
+        attempts.set(attempts.get() + 1);
+        std::future::ready(Err::<(), _>(Away))
+    });
+    let mut seen = Vec::new();
+    let watched = async {
+        for round in 0..70 {
+            sleep(TTL / 7).await;
+            let wall = rig.clock.wall();
+            rig.clock.set_wall(jump(wall, round));
+            assert_eq!(rig.clock.wall(), jump(wall, round));
+            seen.push((rig.keeper.stats().renewed, lease.remaining(), attempts.get()));
+        }
+    };
+    tokio::select! {
+        _ = retried => panic!("given up"),
+        () = watched => {}
+    }
+    assert!(lease.is_held() && attempts.get() > 5);
+    seen
+}
+
+// CO-18
+#[tokio::test(start_paused = true)]
+async fn a_jump_of_the_wall_clock_moves_no_renewal_and_no_retry() {
+    const HOUR: Duration = Duration::from_secs(3_600);
+    let still = seen_under(|wall, _| wall).await;
+    let jumping =
+        seen_under(|wall, round| if round % 2 == 0 { wall - HOUR } else { wall + HOUR }).await;
+    let leaping = seen_under(|wall, _| wall + HOUR).await;
+    assert_eq!(still, jumping);
+    assert_eq!(still, leaping);
+    assert!(still.last().unwrap().0 >= 20, "{still:?}");
 }
 
 /// The keeper as a whole, as the model checks the rules alone: an erratic
