@@ -5,9 +5,10 @@ use trine_db_shard::{ConnectionConfig, Row, Sql};
 
 use crate::fake::SECOND;
 
-fn files(folder: &std::path::Path) -> Loader {
+/// Sets a global database and a shard in files of `folder`.
+pub(crate) fn files(loader: Loader, folder: &std::path::Path) -> Loader {
     let sqlite = |name: &str| json!({ "kind": "sqlite", "path": folder.join(name) });
-    Loader::new()
+    loader
         .with_override("test", "database.global", sqlite("global.db"))
         .with_override("test", "database.one", sqlite("one.db"))
         .with_override("test", "db.shards", json!([{ "id": 1, "connection": "one" }]))
@@ -18,7 +19,8 @@ async fn the_database_starts_answers_and_stops_from_its_sections() {
     let folder = tempfile::tempdir().unwrap();
     let mut builder = Builder::new();
     let handle = builder.add(Db::new());
-    let container = builder.configure(&files(folder.path())).unwrap().build().unwrap();
+    let container =
+        builder.configure(&files(Loader::new(), folder.path())).unwrap().build().unwrap();
     container.start().await.unwrap();
     let db = container.db().unwrap();
     let shard = db.shard(1_u32).unwrap();

@@ -26,12 +26,12 @@ struct Place {
     round: AtomicU64,
 }
 
-fn container() -> (Container, Arc<Fake>) {
+fn container(drain_delay: &str) -> (Container, Arc<Fake>) {
     let service = Fake::new("main", &Log::default());
     *service.start_takes.lock().unwrap() = SECOND / 20;
     let mut builder = Builder::new();
     builder.adopt(Adopted::from(Arc::clone(&service)));
-    let loader = Loader::new().with_defaults("[container]\ndrain_delay = '250ms'");
+    let loader = Loader::new().with_override("test", "container.drain_delay", drain_delay);
     (builder.configure(&loader).unwrap().build().unwrap(), service)
 }
 
@@ -62,12 +62,16 @@ async fn server(
 }
 
 /// Runs one process after the other in a place.
-async fn keep(place: Arc<Place>, mut first: Option<(Container, Arc<Fake>, TcpListener)>) {
+async fn keep(
+    place: Arc<Place>,
+    drain_delay: &'static str,
+    mut first: Option<(Container, Arc<Fake>, TcpListener)>,
+) {
     loop {
         let (container, service, listener) = match first.take() {
             Some(first) => first,
             None => {
-                let (container, service) = container();
+                let (container, service) = container(drain_delay);
                 *place.container.lock().unwrap() = container.clone();
                 (container, service, TcpListener::bind(place.address).await.unwrap())
             }
@@ -86,13 +90,17 @@ async fn ask(address: SocketAddr) -> std::io::Result<bool> {
     Ok(&answer == b"k")
 }
 
-/// Restarts each place in turn, over and over, under load.
-async fn roll() {
+/// Longer than the balancer is late.
+const DRAIN_DELAY: &str = "250ms";
+
+/// Restarts each place in turn, over and over, under load; returns the answers
+/// of all requests that failed.
+async fn roll(drain_delay: &'static str) -> Vec<String> {
     let mut plan = SoakPlan::new("rolling", 3).unwrap();
     let tasks = Tasks::new("test");
     let mut places = Vec::new();
     for _ in 0..REPLICAS {
-        let (container, service) = container();
+        let (container, service) = container(drain_delay);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let place = Arc::new(Place {
             address: listener.local_addr().unwrap(),
@@ -100,7 +108,8 @@ async fn roll() {
             restart: Notify::new(),
             round: AtomicU64::new(0),
         });
-        tasks.spawn("place", keep(Arc::clone(&place), Some((container, service, listener))));
+        let first = Some((container, service, listener));
+        tasks.spawn("place", keep(Arc::clone(&place), drain_delay, first));
         places.push(place);
     }
     let is_ready =
@@ -147,7 +156,7 @@ async fn roll() {
         for place in &places {
             let round = place.round.load(Ordering::Relaxed);
             place.restart.notify_one();
-            while place.round.load(Ordering::Relaxed) == round {
+            while place.round.load(Ordering::Relaxed) == round || !is_ready(place) {
                 sleep(SECOND / 100).await;
             }
             while balanced.lock().unwrap().len() < REPLICAS {
@@ -162,19 +171,31 @@ async fn roll() {
     let (answered, failed) = (answered.load(Ordering::Relaxed), failed.lock().unwrap().clone());
     let restarts = plan.rounds() * REPLICAS as u64;
     println!("{restarts} restarts: {answered} answered, {} failed", failed.len());
-    assert!(failed.is_empty(), "{} failed, such as {:?}", failed.len(), failed[0]);
     assert!(answered > restarts * 30);
+    failed
+}
+
+async fn roll_without_failure() {
+    let failed = roll(DRAIN_DELAY).await;
+    assert!(failed.is_empty(), "{} failed, such as {:?}", failed.len(), failed[0]);
 }
 
 // CO-07
 #[tokio::test(flavor = "multi_thread")]
 async fn rolling_restarts_under_load_fail_no_request() {
-    roll().await;
+    roll_without_failure().await;
+}
+
+// CO-07, the control: the balancer sends to who has stopped accepting.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_drain_delay_a_late_balancer_fails_requests() {
+    let failed = roll("0s").await;
+    assert!(!failed.is_empty());
 }
 
 // CO-07
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "long form: cargo xtask soak rolling --minutes 10 --count 334"]
 async fn soak_rolling() {
-    roll().await;
+    roll_without_failure().await;
 }
