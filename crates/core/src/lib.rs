@@ -137,7 +137,9 @@ pub use lease::held::Lease;
 pub use lease::keeper::{LeaseKeeper, LeaseStats};
 pub use lease::state::{LeaseEnd, LeaseState, LeaseStep};
 pub use lease::{Claim, InvalidTerms, LeaseTerms, Leases, Renewal};
-pub use lifecycle::{InFlight, Lifecycle, Refused, Shutdown, StartError};
+pub use lifecycle::gate::{InFlight, Refused};
+pub use lifecycle::start::StartError;
+pub use lifecycle::{Lifecycle, Shutdown};
 pub use metrics::snapshot::{
     Family, HistogramReading, Labels, MetricKind, Reading, Sample, Snapshot,
 };

@@ -1,12 +1,15 @@
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Mutex, Notify, watch};
-use tokio::time::sleep;
+use tokio::sync::{Mutex, watch};
 
-use crate::{Backoff, Deadline, ErrorKind, Fault, State};
+use self::gate::{Gate, InFlight, Refused};
+use self::start::{StartError, Starting, attempts};
+use crate::{Backoff, Deadline, Fault, State};
+
+pub(crate) mod gate;
+pub(crate) mod start;
 
 /// The states of one service, implemented once. Cloning shares them.
 ///
@@ -53,16 +56,12 @@ pub struct Lifecycle {
 
 struct Shared {
     name: Box<str>,
-    /// [`OPEN`] while running; the rest counts the calls in flight. One word,
-    /// so that closing the gate and counting cannot pass each other.
-    gate: AtomicU64,
-    idle: Notify,
+    /// Open while running.
+    gate: Gate,
     state: watch::Sender<State>,
     starting: Mutex<()>,
     closing: Mutex<()>,
 }
-
-const OPEN: u64 = 1 << 63;
 
 impl Lifecycle {
     /// Least time that closing gets, even if the deadline has passed.
@@ -74,8 +73,7 @@ impl Lifecycle {
         Self {
             shared: Arc::new(Shared {
                 name: name.into(),
-                gate: AtomicU64::new(0),
-                idle: Notify::new(),
+                gate: Gate::default(),
                 state: watch::Sender::new(State::Created),
                 starting: Mutex::new(()),
                 closing: Mutex::new(()),
@@ -88,7 +86,7 @@ impl Lifecycle {
     #[must_use]
     pub fn running(name: impl Into<Box<str>>) -> Self {
         let lifecycle = Self::new(name);
-        lifecycle.shared.gate.store(OPEN, Ordering::Release);
+        lifecycle.shared.gate.open();
         lifecycle.shared.state.send_replace(State::Running);
         lifecycle
     }
@@ -114,7 +112,7 @@ impl Lifecycle {
     /// Returns how many calls are in flight.
     #[must_use]
     pub fn in_flight(&self) -> u64 {
-        self.shared.gate.load(Ordering::Relaxed) & !OPEN
+        self.shared.gate.in_flight()
     }
 
     /// Admits one call: a shutdown waits until the guard is dropped.
@@ -125,15 +123,8 @@ impl Lifecycle {
     ///
     /// Fails with [`Refused`] unless the service is running.
     pub fn enter(&self) -> Result<InFlight, Refused> {
-        let gate = &self.shared.gate;
-        // Looked at first: callers that are refused must not keep the count
-        // above zero while a shutdown waits for it.
-        if gate.load(Ordering::Relaxed) & OPEN != 0 {
-            let admitted = gate.fetch_add(1, Ordering::AcqRel) & OPEN != 0;
-            let guard = InFlight { shared: Arc::clone(&self.shared) };
-            if admitted {
-                return Ok(guard);
-            }
+        if let Some(call) = InFlight::admitted(&self.shared) {
+            return Ok(call);
         }
         Err(match self.state() {
             State::Draining | State::Closed => Refused::Closed,
@@ -227,7 +218,7 @@ impl Lifecycle {
             .limit(async {
                 // A start under way sees the state and lets go.
                 drop(shared.starting.lock().await);
-                shared.drained().await;
+                shared.gate.drained().await;
             })
             .await;
         let abandoned = self.in_flight();
@@ -249,31 +240,6 @@ impl fmt::Debug for Lifecycle {
     }
 }
 
-async fn attempts<E, F, Fut>(
-    backoff: &Backoff,
-    mut attempt: F,
-    last: &mut Option<E>,
-) -> Result<(), E>
-where
-    E: Fault,
-    F: FnMut() -> Fut,
-    Fut: Future<Output = Result<(), E>>,
-{
-    let mut failures = 0;
-    loop {
-        let Err(error) = attempt().await else {
-            return Ok(());
-        };
-        if !error.is_retryable() && error.kind() != ErrorKind::Unavailable {
-            return Err(error);
-        }
-        let delay = backoff.delay(failures).max(error.retry_after().unwrap_or_default());
-        failures = failures.saturating_add(1);
-        *last = Some(error);
-        sleep(delay).await;
-    }
-}
-
 impl Shared {
     /// Moves to the state that `next` answers for the present one, and returns
     /// the former. The gate changes under the same lock.
@@ -285,137 +251,13 @@ impl Shared {
             };
             former = Some(std::mem::replace(state, next));
             if next == State::Running {
-                self.gate.fetch_or(OPEN, Ordering::AcqRel);
+                self.gate.open();
             } else {
-                self.gate.fetch_and(!OPEN, Ordering::AcqRel);
+                self.gate.close();
             }
             true
         });
         former
-    }
-
-    async fn drained(&self) {
-        loop {
-            let idle = self.idle.notified();
-            tokio::pin!(idle);
-            idle.as_mut().enable();
-            if self.gate.load(Ordering::Acquire) & !OPEN == 0 {
-                return;
-            }
-            idle.await;
-        }
-    }
-}
-
-/// A start under way: dropped unfinished, it puts the former state back.
-struct Starting<'a> {
-    shared: &'a Shared,
-    former: State,
-}
-
-impl<'a> Starting<'a> {
-    /// Returns `None` if the service runs already or is shut down.
-    fn begin(shared: &'a Shared) -> Option<Self> {
-        let startable = |state| matches!(state, State::Created | State::Failed);
-        let former = shared.change(|state| startable(state).then_some(State::Starting))?;
-        Some(Self { shared, former })
-    }
-
-    /// Returns `false` if a shutdown came first.
-    fn finish(self, next: State) -> bool {
-        self.shared.change(|state| (state == State::Starting).then_some(next)).is_some()
-    }
-}
-
-impl Drop for Starting<'_> {
-    fn drop(&mut self) {
-        self.shared.change(|state| (state == State::Starting).then_some(self.former));
-    }
-}
-
-/// One admitted call; a shutdown waits until it is dropped.
-#[must_use = "a call is in flight only while its guard lives"]
-pub struct InFlight {
-    shared: Arc<Shared>,
-}
-
-impl fmt::Debug for InFlight {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "InFlight({})", self.shared.name)
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        if self.shared.gate.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.shared.idle.notify_waiters();
-        }
-    }
-}
-
-/// Why a call was not admitted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// The service was not started, or is starting.
-    #[error("not started")]
-    NotStarted,
-    /// The service is draining or closed.
-    #[error("shut down")]
-    Closed,
-    /// The last start failed, or a background task gave up.
-    #[error("failed; to be started again")]
-    Failed,
-}
-
-impl Fault for Refused {
-    fn kind(&self) -> ErrorKind {
-        match self {
-            Self::NotStarted | Self::Failed => ErrorKind::Unavailable,
-            Self::Closed => ErrorKind::Closed,
-        }
-    }
-}
-
-/// Why a service did not start.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError<E: Fault> {
-    /// The backend was not proved in time.
-    #[error("{name} start: not ready within {within:?}")]
-    TimedOut {
-        /// The service.
-        name: Box<str>,
-        /// The start time-out.
-        within: Duration,
-        /// The last failure; `None` if no attempt had ended.
-        #[source]
-        last: Option<E>,
-    },
-    /// An attempt failed with what waiting does not cure.
-    #[error(transparent)]
-    Failed(E),
-    /// The service was shut down before or meanwhile.
-    #[error("{name} start: it was shut down")]
-    Closed {
-        /// The service.
-        name: Box<str>,
-    },
-}
-
-impl<E: Fault> Fault for StartError<E> {
-    fn kind(&self) -> ErrorKind {
-        match self {
-            Self::TimedOut { .. } => ErrorKind::Unavailable,
-            Self::Failed(cause) => cause.kind(),
-            Self::Closed { .. } => ErrorKind::Closed,
-        }
-    }
-
-    fn is_retryable(&self) -> bool {
-        match self {
-            Self::Failed(cause) => cause.is_retryable(),
-            Self::TimedOut { .. } | Self::Closed { .. } => self.kind().is_retryable(),
-        }
     }
 }
 
@@ -433,10 +275,12 @@ pub struct Shutdown {
 mod tests {
     use std::cell::Cell;
     use std::future::pending;
-    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use tokio::time::sleep;
 
     use super::*;
-    use crate::Jitter;
+    use crate::{ErrorKind, Jitter};
 
     #[derive(Debug, PartialEq, thiserror::Error)]
     #[error("{0}")]
