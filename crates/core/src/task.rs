@@ -1,23 +1,20 @@
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
-use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use self::handle::{TaskEnd, TaskHandle};
+use self::handle::TaskHandle;
+use self::registry::{Kind, Left, Registry, Running};
 use self::supervisor::{Intensity, TaskFailure, supervised};
 use crate::Deadline;
 
 pub(crate) mod handle;
+mod registry;
 pub(crate) mod stall;
 pub(crate) mod supervisor;
 
@@ -60,38 +57,6 @@ struct Owner {
     registry: Arc<Registry>,
 }
 
-struct Registry {
-    owner: Box<str>,
-    token: CancellationToken,
-    live: Mutex<Live>,
-    /// Told whenever a task leaves a registry that is closed.
-    left: Notify,
-    panics: AtomicU64,
-    restarts: AtomicU64,
-    failure: watch::Sender<Option<TaskFailure>>,
-}
-
-#[derive(Default)]
-struct Live {
-    closed: bool,
-    aborting: bool,
-    next: u64,
-    tasks: HashMap<u64, Entry>,
-}
-
-struct Entry {
-    name: Cow<'static, str>,
-    kind: Kind,
-    /// Absent for the moment between registration and spawn.
-    abort: Option<AbortHandle>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Async,
-    Blocking,
-}
-
 impl Tasks {
     /// How long a shutdown waits for tasks that it has aborted: one that never
     /// yields cannot be stopped.
@@ -100,15 +65,7 @@ impl Tasks {
     /// Returns the owner of the tasks of `owner`, such as `"cache.default"`.
     #[must_use]
     pub fn new(owner: impl Into<Box<str>>) -> Self {
-        let registry = Registry {
-            owner: owner.into(),
-            token: CancellationToken::new(),
-            live: Mutex::default(),
-            left: Notify::new(),
-            panics: AtomicU64::new(0),
-            restarts: AtomicU64::new(0),
-            failure: watch::Sender::new(None),
-        };
+        let registry = Registry::new(owner.into());
         Self { owner: Arc::new(Owner { registry: Arc::new(registry) }) }
     }
 
@@ -135,7 +92,7 @@ impl Tasks {
             return TaskHandle::refused();
         };
         let id = place.id;
-        let running = Running { future: Box::pin(future), place };
+        let running = Running::new(future, place);
         #[expect(clippy::disallowed_methods, reason = "the owner of every task is here")]
         let join = tokio::spawn(running);
         self.registry().spawned(id, &join.abort_handle());
@@ -216,7 +173,7 @@ impl Tasks {
     pub fn stats(&self) -> TaskStats {
         let registry = self.registry();
         TaskStats {
-            alive: registry.live().tasks.len(),
+            alive: registry.alive(),
             panics: registry.panics.load(Ordering::Relaxed),
             restarts: registry.restarts.load(Ordering::Relaxed),
         }
@@ -230,15 +187,14 @@ impl Tasks {
     /// carries on. New tasks are refused from the first call on.
     pub async fn shutdown(&self, deadline: Deadline) -> Vec<Cow<'static, str>> {
         let registry = self.registry();
-        registry.live().closed = true;
-        registry.token.cancel();
-        if deadline.limit(registry.emptied(|_| true)).await.is_some() {
+        registry.close();
+        if deadline.limit(registry.emptied(Left::None)).await.is_some() {
             return Vec::new();
         }
         let mut names = registry.abort();
         names.sort_unstable();
         // An aborted task ends at its next await; blocking work ends when it likes.
-        let joined = registry.emptied(|entry| entry.kind == Kind::Async);
+        let joined = registry.emptied(Left::Blocking);
         let _ = timeout(Self::ABORT_GRACE, joined).await;
         names
     }
@@ -259,116 +215,8 @@ impl fmt::Debug for Tasks {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        self.registry.live().closed = true;
-        self.registry.token.cancel();
+        self.registry.close();
         self.registry.abort();
-    }
-}
-
-impl Registry {
-    fn live(&self) -> MutexGuard<'_, Live> {
-        self.live.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Returns `None` once closed.
-    fn enter(self: &Arc<Self>, name: Cow<'static, str>, kind: Kind) -> Option<Place> {
-        let mut live = self.live();
-        if live.closed {
-            return None;
-        }
-        let id = live.next;
-        live.next += 1;
-        live.tasks.insert(id, Entry { name, kind, abort: None });
-        Some(Place { registry: Arc::clone(self), id })
-    }
-
-    /// Notes how to abort a task, unless it has ended meanwhile.
-    ///
-    /// Not done under the lock of `enter`: a runtime that is shutting down
-    /// drops the future inside the spawn, and its place locks.
-    fn spawned(&self, id: u64, abort: &AbortHandle) {
-        let mut live = self.live();
-        let aborting = live.aborting;
-        if let Some(entry) = live.tasks.get_mut(&id) {
-            entry.abort = Some(abort.clone());
-        }
-        drop(live);
-        if aborting {
-            abort.abort();
-        }
-    }
-
-    fn abort(&self) -> Vec<Cow<'static, str>> {
-        let mut live = self.live();
-        live.aborting = true;
-        let names = live.tasks.values().map(|entry| entry.name.clone()).collect();
-        let handles: Vec<_> = live.tasks.values().filter_map(|entry| entry.abort.clone()).collect();
-        // Aborting an idle task drops its future right here, and its place locks.
-        drop(live);
-        for handle in handles {
-            handle.abort();
-        }
-        names
-    }
-
-    async fn emptied(&self, counts: impl Fn(&Entry) -> bool) {
-        loop {
-            let left = self.left.notified();
-            tokio::pin!(left);
-            left.as_mut().enable();
-            if !self.live().tasks.values().any(&counts) {
-                return;
-            }
-            left.await;
-        }
-    }
-}
-
-/// The place of one task in the registry, given up on drop.
-struct Place {
-    registry: Arc<Registry>,
-    id: u64,
-}
-
-impl Place {
-    fn panicked(&self) -> TaskEnd {
-        self.registry.panics.fetch_add(1, Ordering::Relaxed);
-        let name = self.registry.live().tasks.get(&self.id).map(|entry| entry.name.clone());
-        let name = name.unwrap_or_default();
-        tracing::warn!(owner = %self.registry.owner, task = %name, "background task panicked");
-        TaskEnd::Panicked { task: name }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut live = self.registry.live();
-        let entry = live.tasks.remove(&self.id);
-        let closed = live.closed;
-        drop(live);
-        drop(entry);
-        if closed {
-            self.registry.left.notify_waiters();
-        }
-    }
-}
-
-/// A task with its panics caught. The future goes before the place, so that a
-/// joined task holds nothing any more.
-struct Running<F> {
-    future: Pin<Box<F>>,
-    place: Place,
-}
-
-impl<F: Future> Future for Running<F> {
-    type Output = Result<F::Output, TaskEnd>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.get_mut();
-        match catch_unwind(AssertUnwindSafe(|| this.future.as_mut().poll(cx))) {
-            Ok(poll) => poll.map(Ok),
-            Err(_) => Poll::Ready(Err(this.place.panicked())),
-        }
     }
 }
 
@@ -392,6 +240,7 @@ mod tests {
 
     use tokio::time::{Instant, sleep};
 
+    use super::handle::TaskEnd;
     use super::*;
     use crate::{Backoff, Jitter};
 
@@ -576,7 +425,7 @@ mod tests {
             }
         }
         assert_eq!(tasks.stats().alive, 0);
-        assert!(tasks.owner.registry.live().tasks.capacity() < 10_000);
+        assert!(tasks.owner.registry.capacity() < 10_000);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::Registry;
+use super::registry::Registry;
 use crate::{Backoff, Outage};
 
 /// How often a supervised task may end before it is given up.
