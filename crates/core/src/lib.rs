@@ -140,10 +140,11 @@ pub use lease::{Claim, InvalidTerms, LeaseTerms, Leases, Renewal};
 pub use lifecycle::gate::{InFlight, Refused};
 pub use lifecycle::start::StartError;
 pub use lifecycle::{Lifecycle, Shutdown};
+pub use metrics::Metrics;
+pub use metrics::handle::{Counter, Gauge, Histogram};
 pub use metrics::snapshot::{
     Family, HistogramReading, Labels, MetricKind, Reading, Sample, Snapshot,
 };
-pub use metrics::{Counter, Gauge, Histogram, Metrics};
 pub use migration::{
     InvalidMigrations, MigrationProblem, MigrationScope, MigrationSet, MigrationStep,
 };
