@@ -78,7 +78,8 @@ impl Tasks {
     /// Runs `future` once in the background. A panic is caught and counted.
     ///
     /// Dropping the handle does not stop the task. After a shutdown has begun,
-    /// nothing is run and the handle answers [`TaskEnd::Aborted`].
+    /// nothing is run and the handle answers
+    /// [`TaskEnd::Aborted`](crate::TaskEnd::Aborted).
     ///
     /// # Panics
     ///
@@ -104,7 +105,8 @@ impl Tasks {
     ///
     /// Blocking work cannot be aborted once it runs: a shutdown waits for it
     /// until its deadline, then names it and leaves it behind. After a shutdown
-    /// has begun, nothing is run and the handle answers [`TaskEnd::Aborted`].
+    /// has begun, nothing is run and the handle answers
+    /// [`TaskEnd::Aborted`](crate::TaskEnd::Aborted).
     ///
     /// # Panics
     ///

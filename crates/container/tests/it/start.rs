@@ -1,5 +1,6 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep, timeout};
@@ -269,7 +270,7 @@ async fn a_shutdown_whose_deadline_has_passed_still_ends_a_start() {
     let container = container(adopted);
     let stop = async {
         sleep(SECOND).await;
-        container.shutdown(Deadline::after(SECOND * 0)).await
+        container.shutdown(Deadline::after(Duration::ZERO)).await
     };
     let (started, stopped) = tokio::join!(container.start(), stop);
     assert_eq!(started.unwrap_err().kind(), ErrorKind::Closed);

@@ -390,6 +390,14 @@ async fn what_comes_after_the_close_is_given_back_once() {
     let before = rig.store.releases.lock().unwrap().len();
     sleep(TTL).await;
     assert_eq!(rig.store.releases.lock().unwrap().len(), before + 1, "one try");
+
+    rig.store.set(Mood::Well);
+    let last = rig.acquire("last");
+    let Rig { store, keeper, .. } = rig;
+    drop((keeper, last));
+    sleep(Duration::from_millis(1)).await;
+    assert!(!store.holds("last"), "nobody else holds the keeper");
+    assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), 0);
 }
 
 /// What a lease and a retry do within ten ttl, while a wall clock is moved by
