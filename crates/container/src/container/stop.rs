@@ -103,7 +103,8 @@ impl Container {
 /// Returns the end of the grace after `deadline`, or from now on if that has
 /// passed.
 fn with_grace(deadline: Deadline) -> Deadline {
-    Deadline::at(deadline.max(Deadline::after(Duration::ZERO)).instant() + GRACE)
+    let begins = deadline.max(Deadline::after(Duration::ZERO));
+    begins.instant().checked_add(GRACE).map_or(begins, Deadline::at)
 }
 
 /// Stops one service; returns what went wrong.
