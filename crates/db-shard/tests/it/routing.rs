@@ -1,13 +1,15 @@
 //! Which shard a key is on: assigned once, found again, never guessed.
 
+mod assigning;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::TryStreamExt;
 use futures_util::future::{join_all, try_join_all};
-use futures_util::{StreamExt, TryStreamExt};
+use sqlx::{Connection, MySqlConnection};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use trine_core::{CallContext, ErrorKind, ManualClock, Report, Secret, Span};
@@ -16,7 +18,7 @@ use trine_db_shard::{
     ConnectionConfig, Database, DatabaseName, DbConfig, DbDeps, DbService, Error, Routed,
     ShardConfig, ShardId, ShardKey, ShardStatus, TxOptions, Unavailable,
 };
-use trine_testkit::{Child, MariaDb, TestDatabase};
+use trine_testkit::{MariaDb, TestDatabase};
 use uuid::Uuid;
 
 /// Databases in a folder of their own, with `shards` shards.
@@ -67,7 +69,6 @@ macro_rules! on_both_engines {
 pub(crate) use on_both_engines;
 
 on_both_engines!(
-    a_key_gets_one_shard_in_a_race(4),
     keys_follow_the_weights_of_shards_that_take_them(3),
     a_chosen_shard_is_kept(3),
     an_unknown_key_is_not_found_and_never_global(2),
@@ -80,21 +81,6 @@ on_both_engines!(
 /// Returns the shard of every key in the global database.
 async fn stored(db: &DbService) -> Vec<u32> {
     db.global().query("SELECT shard_id FROM trine_shard_key", ()).await.unwrap()
-}
-
-async fn a_key_gets_one_shard_in_a_race(fixture: Fixture) {
-    let db = fixture.start().await;
-    for key in 0..20_u64 {
-        let mut tasks = JoinSet::new();
-        for _ in 0..16 {
-            let db = db.clone();
-            tasks.spawn(async move { db.assign(key).await.unwrap() });
-        }
-        let found: BTreeSet<ShardId> = tasks.join_all().await.into_iter().collect();
-        assert_eq!(found.len(), 1, "{found:?}");
-        assert_eq!(db.shard_of(key).await.unwrap(), found.first().copied());
-    }
-    assert_eq!(stored(&db).await.len(), 20);
 }
 
 async fn keys_follow_the_weights_of_shards_that_take_them(fixture: Fixture) {
@@ -393,6 +379,8 @@ async fn without_a_limit_a_busy_tenant_starves_the_others() {
 /// Half of the load is one tenant's and never ends. Returns what the others
 /// failed with.
 async fn serve_beside_a_busy_tenant(tenant_in_flight: Option<NonZeroU32>) -> Vec<ErrorKind> {
+    const BUSY: &str = "SELECT COUNT(*) FROM information_schema.processlist \
+                        WHERE info LIKE 'SELECT SLEEP(25)%'";
     let fixture = mariadb(1).await.with(|config| {
         config.tenant_in_flight = tenant_in_flight;
         for connection in config.connections.values_mut() {
@@ -402,6 +390,11 @@ async fn serve_beside_a_busy_tenant(tenant_in_flight: Option<NonZeroU32>) -> Vec
             }
         }
     });
+    let shard = fixture.config.shards[0].connection.as_str();
+    let ConnectionConfig::Mysql(mysql) = &fixture.config.connections[shard] else {
+        panic!("{:?}", fixture.config);
+    };
+    let url = mysql.url.expose().to_owned();
     let db = fixture.start().await;
     db.assign_to("ada", 0).await.unwrap();
     let tenant = |name: String| CallContext::default().with_tenant(name).unwrap();
@@ -431,78 +424,19 @@ async fn serve_beside_a_busy_tenant(tenant_in_flight: Option<NonZeroU32>) -> Vec
             Ok::<_, Error>(())
         }));
     }
-    let results = others.join_all().await;
+    // Counted by the server: the pool's own figures are what is being tested.
+    let mut watch = MySqlConnection::connect(&url).await.unwrap();
+    let mut most = 0;
+    let mut results = Vec::new();
+    while let Some(ended) = others.join_next().await {
+        results.push(ended.unwrap());
+        most = most.max(sqlx::query_scalar(BUSY).fetch_one(&mut watch).await.unwrap());
+    }
+    assert_eq!(most, i64::try_from(expected).unwrap(), "the busy tenant's statements at once");
     assert_eq!(busy.len(), 12);
     assert!(busy.try_join_next().is_none(), "the busy tenant's load ended before the others'");
     busy.shutdown().await;
     results.into_iter().filter_map(|result| result.err().map(|error| error.kind())).collect()
-}
-
-const URLS: &str = "TRINE_IT_ASSIGN_URLS";
-const OUTPUT: &str = "TRINE_IT_ASSIGN_OUTPUT";
-const KEYS: u64 = 10_000;
-
-#[trine_testkit::test(timeout = "300s")]
-async fn three_processes_assign_each_of_10_000_keys_to_one_shard() {
-    let server = MariaDb::shared().await.unwrap();
-    let databases: Vec<TestDatabase> =
-        try_join_all((0..=4).map(|_| server.database())).await.unwrap();
-    let urls: Vec<String> = databases.iter().map(TestDatabase::url).collect();
-    let fixture = Fixture::new(mysql_config(urls.clone()), databases);
-    let db = fixture.start().await;
-    let folder = TempDir::new().unwrap();
-    let program = std::env::current_exe().unwrap();
-    let children: Vec<(Child, _)> = (0..3)
-        .map(|number| {
-            let output = folder.path().join(format!("{number}"));
-            let child = Child::builder(&program)
-                .args(["--exact", "routing::child_that_assigns", "--include-ignored"])
-                .env(URLS, urls.join(" "))
-                .env(OUTPUT, output.display().to_string())
-                .spawn()
-                .unwrap();
-            (child, output)
-        })
-        .collect();
-    let mut answers = Vec::new();
-    for (child, output) in &children {
-        let status = child.wait(Duration::from_secs(280)).await.unwrap();
-        assert!(status.success(), "{}", child.log());
-        answers.push(std::fs::read_to_string(output).unwrap());
-    }
-    assert_eq!(answers[0].lines().count(), usize::try_from(KEYS).unwrap());
-    assert!(answers.iter().all(|answer| *answer == answers[0]), "two processes disagree");
-    let mut expected = String::new();
-    for key in 0..KEYS {
-        let shard = db.shard_of(key).await.unwrap().unwrap();
-        writeln!(expected, "{key} {shard}").unwrap();
-    }
-    assert_eq!(answers[0], expected);
-    let rows = stored(&db).await;
-    assert_eq!(rows.len(), usize::try_from(KEYS).unwrap());
-    assert_eq!(rows.into_iter().collect::<BTreeSet<_>>().len(), 4);
-}
-
-#[expect(clippy::disallowed_methods, reason = "the parent tells the child what to do by variables")]
-#[trine_testkit::test(timeout = "280s")]
-#[ignore = "a part of three_processes_assign_each_of_10_000_keys_to_one_shard"]
-async fn child_that_assigns() {
-    let Ok(urls) = std::env::var(URLS) else { return };
-    let config = mysql_config(urls.split(' ').map(str::to_owned));
-    let db = DbService::connect(&config).await.unwrap();
-    let assigned: Vec<(u64, ShardId)> = futures_util::stream::iter(0..KEYS)
-        .map(|key| {
-            let db = &db;
-            async move { (key, db.assign(key).await.unwrap()) }
-        })
-        .buffered(32)
-        .collect()
-        .await;
-    let mut text = String::new();
-    for (key, shard) in assigned {
-        writeln!(text, "{key} {shard}").unwrap();
-    }
-    std::fs::write(std::env::var(OUTPUT).unwrap(), text).unwrap();
 }
 
 /// Handles and futures can be used from any task.
