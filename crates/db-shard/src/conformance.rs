@@ -211,6 +211,7 @@ macro_rules! conformance_tests {
             tickets_tell_what_became_of_a_transaction,
             a_ticket_asked_for_too_early_decides,
             old_fences_are_refused,
+            a_newer_fence_waits_for_the_guarded_write,
             a_refused_fence_cannot_be_committed,
             an_inbox_lets_a_message_in_once,
             an_inbox_makes_the_second_one_wait,

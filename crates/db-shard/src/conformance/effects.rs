@@ -85,14 +85,17 @@ pub async fn handlers_run_after_the_commit_only(fixture: Fixture) {
     let opened = fixture.open().await;
     let db = opened.database();
     create_items(db).await;
-    let seen = Arc::new(AtomicU32::new(0));
+    let (ran, mut ended_well) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
     for commits in [false, true] {
         let mut tx = db.begin().await.unwrap();
         tx.execute(INSERT, ("a",)).await.unwrap();
-        let (counting, reader) = (Arc::clone(&seen), db.clone());
+        let (beginning, ending, reader) = (Arc::clone(&ran), Arc::clone(&ended_well), db.clone());
         tx.after_commit(async move {
+            // Counted before anything that can fail: who runs a handler keeps
+            // its panics to itself.
+            beginning.fetch_add(1, Ordering::Relaxed);
             assert_eq!(count(&reader).await, 1);
-            counting.fetch_add(1, Ordering::Relaxed);
+            ending.fetch_add(1, Ordering::Relaxed);
             Ok::<_, Error>(())
         });
         if commits {
@@ -101,7 +104,10 @@ pub async fn handlers_run_after_the_commit_only(fixture: Fixture) {
             tx.rollback().await.unwrap();
         }
     }
-    until(|| seen.load(Ordering::Relaxed) == 1).await;
+    // Both handlers are gone, each of them run or thrown away.
+    until(|| Arc::get_mut(&mut ended_well).is_some()).await;
+    assert_eq!(ran.load(Ordering::Relaxed), 1);
+    assert_eq!(ended_well.load(Ordering::Relaxed), 1);
     let mut tx = db.begin().await.unwrap();
     let unknown = tx.after_commit_on("nobody", async { Ok::<_, Error>(()) });
     assert_eq!(unknown.unwrap_err().kind(), ErrorKind::NotFound);
@@ -278,6 +284,25 @@ pub async fn old_fences_are_refused(fixture: Fixture) {
     let other = Fence::new("lock.default/order:43", 1).unwrap();
     db.raise(&other).await.unwrap();
     assert_eq!(count(db).await, 3);
+}
+
+/// Between the guard of an owner and its commit no newer owner gets in.
+pub async fn a_newer_fence_waits_for_the_guarded_write(fixture: Fixture) {
+    let opened = fixture.open().await;
+    let db = opened.database();
+    create_items(db).await;
+    let mut tx = db.begin().await.unwrap();
+    tx.guard(&fence(33)).await.unwrap();
+    let newer = db.clone();
+    let mut raising = tokio::spawn(async move { newer.raise(&fence(34)).await });
+    let early = tokio::time::timeout(Duration::from_millis(200), &mut raising).await;
+    assert!(early.is_err(), "the newer fence did not wait: {early:?}");
+    tx.execute(INSERT, ("a",)).await.unwrap();
+    tx.commit().await.unwrap();
+    raising.await.unwrap().unwrap();
+    assert_eq!(count(db).await, 1);
+    let mut tx = db.begin().await.unwrap();
+    assert_eq!(tx.guard(&fence(33)).await.unwrap_err().kind(), ErrorKind::Fenced);
 }
 
 /// What one database was shown, no other one knows.
