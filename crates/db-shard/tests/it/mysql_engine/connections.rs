@@ -100,6 +100,7 @@ async fn a_connection_is_replaced_at_its_age() {
     assert_eq!(database.threads_connected().await.unwrap(), 1);
 }
 
+// DB-16
 #[tokio::test]
 async fn few_connections_are_made_at_the_same_time() {
     let database = database().await;
@@ -113,6 +114,24 @@ async fn few_connections_are_made_at_the_same_time() {
         sleep(Duration::from_millis(100)).await;
         assert_eq!(proxy.accepted(), 4);
         proxy.set(Flow::Pass);
+    };
+    let (replies, ()) = tokio::join!(join_all(calls), watching);
+    assert!(replies.iter().all(Result::is_ok));
+}
+
+/// The negative control: the driver's own pool of the same size makes them all.
+#[tokio::test]
+async fn the_drivers_own_pool_makes_all_connections_at_the_same_time() {
+    let database = database().await;
+    let proxy = Proxy::to(database.addr().await.unwrap()).await.unwrap();
+    let pool = sqlx::mysql::MySqlPoolOptions::new().max_connections(20);
+    let pool = pool.connect_lazy(&database.url_via(proxy.addr())).unwrap();
+    proxy.set(Flow::Hang);
+    let calls = (0..20).map(|_| sqlx::query("SELECT SLEEP(0.05)").fetch_all(&pool));
+    let watching = async {
+        let all = eventually(TIMEOUT, async || proxy.accepted() == 20).await;
+        proxy.set(Flow::Pass);
+        assert!(all, "{} connections at the same time", proxy.accepted());
     };
     let (replies, ()) = tokio::join!(join_all(calls), watching);
     assert!(replies.iter().all(Result::is_ok));

@@ -11,9 +11,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use sqlx::mysql::MySqlPoolOptions;
+use sqlx::{Connection, MySqlConnection};
 use tokio::time::{Instant, timeout};
 use trine_db_shard::BeginOptions;
-use trine_testkit::{DropPlan, Flow, Proxy};
+use trine_testkit::{DropPlan, Flow, Proxy, SoakPlan};
 
 const MAX: u32 = 3;
 
@@ -127,64 +128,76 @@ impl Bench {
     }
 }
 
+/// Rounds are drops, confirmed unfinished.
 #[expect(clippy::print_stdout, reason = "the harness shows the figures")]
-async fn drop_many(count: u64) {
+async fn drop_many() {
+    const BATCH: usize = 200;
+    let mut plan = SoakPlan::new("cancel", 300).unwrap();
     let bench = Bench::new().await;
     let (mut worst, mut confirmed, mut finished, mut deepest) = (Duration::ZERO, 0, 0, 0);
-    let long = count.div_ceil(10);
-    let mut seed = count;
-    while confirmed + long < count {
-        let rounds = (count - confirmed).max(20);
-        let report = DropPlan::random(seed, rounds)
-            .feeding(|| bench.proxy.step())
-            .run(
-                || bench.work(),
-                async |point| {
-                    worst = worst.max(bench.next_caller().await?);
-                    if point.round % 16 == 0 { bench.check_threads().await } else { Ok(()) }
-                },
-            )
-            .await
-            .unwrap();
-        seed += 1;
-        confirmed += report.confirmed;
-        finished += report.finished;
-        deepest = deepest.max(report.deepest);
-        assert!(finished < confirmed * 4 + 100, "{confirmed} drops, {finished} ran to their end");
-    }
-    for round in 0..long {
-        let text = if round % 2 == 0 {
-            "SELECT SLEEP(60)"
-        } else {
-            "SELECT COUNT(*) FROM seq_1_to_100000 a, seq_1_to_100000 b WHERE a.seq * b.seq = 7"
-        };
-        let unfinished = bench.backend.run(call(), read(text, vec![]));
-        assert!(timeout(Duration::from_millis(2), unfinished).await.is_err());
-        worst = worst.max(bench.next_caller().await.unwrap());
+    let mut long = 0;
+    loop {
+        let due = std::iter::from_fn(|| plan.next_round()).take(BATCH).count() as u64;
+        if due == 0 {
+            break;
+        }
+        let (mut short, slow) = (0, due.div_ceil(10));
+        while short + slow < due {
+            let report = DropPlan::random(plan.rng().next_u64(), (due - slow - short).max(20))
+                .feeding(|| bench.proxy.step())
+                .run(
+                    || bench.work(),
+                    async |point| {
+                        worst = worst.max(bench.next_caller().await?);
+                        if point.round % 16 == 0 { bench.check_threads().await } else { Ok(()) }
+                    },
+                )
+                .await
+                .unwrap();
+            short += report.confirmed;
+            finished += report.finished;
+            deepest = deepest.max(report.deepest);
+            let seen = confirmed + short;
+            assert!(finished < seen * 4 + 100, "{seen} drops, {finished} ran to their end");
+        }
+        for round in 0..slow {
+            let text = if round % 2 == 0 {
+                "SELECT SLEEP(60)"
+            } else {
+                "SELECT COUNT(*) FROM seq_1_to_100000 a, seq_1_to_100000 b WHERE a.seq * b.seq = 7"
+            };
+            let unfinished = bench.backend.run(call(), read(text, vec![]));
+            assert!(timeout(Duration::from_millis(2), unfinished).await.is_err());
+            worst = worst.max(bench.next_caller().await.unwrap());
+        }
+        confirmed += short + slow;
+        long += slow;
     }
     bench.check_threads().await.unwrap();
     bench.check_places().await;
     assert_eq!(one(&bench.backend, "SELECT COUNT(*) FROM t WHERE n = -1").await, Value::Int(0));
     println!(
-        "{} drops confirmed unfinished ({finished} ran to their end, {long} long, at most \
-         {deepest} packets deep): 0 of {MAX} places lost, 0 foreign rows, {} killed, worst wait of \
-         the next caller {worst:?}",
-        confirmed + long,
+        "{confirmed} drops confirmed unfinished (seed {}, {finished} ran to their end, {long} \
+         long, at most {deepest} packets deep): 0 of {MAX} places lost, 0 foreign rows, {} killed, \
+         worst wait of the next caller {worst:?}",
+        plan.seed(),
         bench.backend.stats().cancelled,
     );
+    assert!(confirmed >= plan.rounds());
+    assert!(deepest >= 10, "no drop went deep: {deepest} packets");
 }
 
+// DB-17
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dropped_calls_lose_no_place_and_leave_no_row_behind() {
-    drop_many(300).await;
+    drop_many().await;
 }
 
+// DB-17
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "long form: cargo xtask soak cancel"]
+#[ignore = "long form: cargo xtask soak cancel --count 100000"]
 async fn soak_cancel() {
-    #[expect(clippy::disallowed_methods, reason = "the soak command says how many")]
-    let count = std::env::var("TRINE_SOAK_COUNT").ok().and_then(|count| count.parse().ok());
-    drop_many(count.unwrap_or(10_000)).await;
+    drop_many().await;
 }
 
 /// The negative control: what the driver's own pool makes of the same drops.
@@ -221,6 +234,23 @@ async fn the_drivers_own_pool_loses_its_places_to_such_drops() {
     }
     println!("{} drops of the driver's own: {} of {MAX} places left", report.confirmed, held.len());
     assert!(held.len() < MAX as usize, "the drops do not bite: nothing was lost");
+}
+
+/// The other negative control: a connection that goes on after a drop is an
+/// answer behind. The driver's pool notices that when it takes one back, and
+/// lost its place instead.
+#[tokio::test]
+async fn the_drivers_own_connection_is_an_answer_behind_after_such_a_drop() {
+    let database = database().await;
+    let proxy = Proxy::to(database.addr().await.unwrap()).await.unwrap();
+    let mut connection = MySqlConnection::connect(&database.url_via(proxy.addr())).await.unwrap();
+    proxy.set_replies(Flow::Hang);
+    let dropped = sqlx::query("SELECT 7").fetch_all(&mut connection);
+    assert!(timeout(Duration::from_millis(50), dropped).await.is_err());
+    proxy.set_replies(Flow::Pass);
+    let asked = sqlx::query_scalar::<_, i64>("SELECT ?").bind(1).fetch_one(&mut connection);
+    let answer = timeout(TIMEOUT, asked).await.unwrap();
+    assert!(matches!(answer, Err(sqlx::Error::Protocol(_))), "{answer:?}");
 }
 
 #[tokio::test]

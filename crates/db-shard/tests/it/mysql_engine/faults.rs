@@ -4,6 +4,7 @@ use super::*;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::join_all;
+use sqlx::{Connection, MySqlConnection};
 use tokio::time::{Instant, sleep, timeout};
 use trine_db_shard::BeginOptions;
 use trine_testkit::{Door, Flow, Proxy};
@@ -92,6 +93,7 @@ async fn a_demoted_server_is_refused_and_its_connections_are_closed() {
     assert_eq!(one(&backend, "SELECT COUNT(*) FROM t").await, Value::Int(1));
 }
 
+// DB-24
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_black_hole_costs_each_call_its_deadline_and_no_more() {
     let database = database().await;
@@ -123,6 +125,18 @@ async fn a_black_hole_costs_each_call_its_deadline_and_no_more() {
     assert!(recovers(&backend).await);
     let both = (0..2).map(|_| backend.run(call(), read("SELECT SLEEP(0.02)", vec![])));
     assert!(join_all(both).await.iter().all(Result::is_ok), "both places are back");
+}
+
+/// The negative control: without a deadline of its own a call never ends.
+#[tokio::test]
+async fn a_black_hole_keeps_the_driver_for_ever() {
+    let database = database().await;
+    let proxy = Proxy::to(database.addr().await.unwrap()).await.unwrap();
+    let mut connection = MySqlConnection::connect(&database.url_via(proxy.addr())).await.unwrap();
+    proxy.set(Flow::Hang);
+    let asked = sqlx::query("SELECT 1").fetch_all(&mut connection);
+    // As long as the calls of the pool may take at most.
+    assert!(timeout(Duration::from_secs(1), asked).await.is_err());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -159,6 +173,7 @@ async fn a_statement_killed_by_somebody_else_is_told_apart() {
     assert_eq!(one(&backend, "SELECT 1").await, Value::Int(1));
 }
 
+// DB-16
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_clients_come_back_over_few_connections() {
     const CLIENTS: usize = 1000;
