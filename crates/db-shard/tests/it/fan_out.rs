@@ -227,18 +227,31 @@ async fn a_black_holed_shard_delays_nobody_beyond_the_deadline() {
     panic!("the shard did not come back");
 }
 
-#[trine_testkit::test(timeout = "120s")]
+// DB-13
+#[trine_testkit::test(timeout = "180s")]
 async fn a_shard_that_is_away_fails_alone() {
-    let (fixture, proxy) = behind_a_proxy(3).await;
+    const SHARDS: u32 = 16;
+    let (fixture, proxy) = behind_a_proxy(SHARDS).await;
     let fixture = fixture.with(|config| config.query_timeout = Span::secs(5));
     let db = with_notes(&fixture).await;
+    let of_the_others: Vec<u32> =
+        (0..SHARDS - 1).flat_map(|shard| (0..3).map(move |number| shard * 10 + number)).collect();
     proxy.set_door(Door::Refuse).await.unwrap();
     proxy.kill_all();
-    let call = db.fan_out().partial(Partial::Mark);
-    let marked = call.query::<u32>(ALL, ("ada",)).await.unwrap();
-    assert_eq!(failed_shards(&marked), [2]);
-    assert_eq!(marked.rows.len(), 6);
-    assert_eq!(marked.failed[0].1.kind(), ErrorKind::Unavailable, "{}", marked.failed[0].1);
+    for _ in 0..3 {
+        let strict = db.fan_out().query::<u32>(ALL, ("ada",)).await.unwrap_err();
+        assert_eq!(strict.kind(), ErrorKind::Unavailable, "{strict}");
+        assert_eq!(strict.at().unwrap().database(), &DatabaseName::Shard(ShardId::new(SHARDS - 1)));
+
+        let call = db.fan_out().partial(Partial::Mark);
+        let marked = call.query::<u32>(ALL, ("ada",)).await.unwrap();
+        assert!(!marked.is_complete());
+        assert_eq!(failed_shards(&marked), [SHARDS - 1]);
+        assert_eq!(marked.failed[0].1.kind(), ErrorKind::Unavailable, "{}", marked.failed[0].1);
+        let ids: Vec<u32> = marked.rows.iter().map(|(_, id)| *id).collect();
+        assert_eq!(ids, of_the_others);
+        assert!(marked.into_complete().is_err());
+    }
 }
 
 #[trine_testkit::test]

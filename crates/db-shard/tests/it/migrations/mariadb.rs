@@ -1,3 +1,6 @@
+mod canary;
+mod killed;
+
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -9,9 +12,9 @@ use trine_db_shard::{
     Conflict, DatabaseName, DbConfig, DbService, Error, MigrationReport, StepState, migrate,
     pending, print_migrations,
 };
-use trine_testkit::{Child, MariaDb, SoakPlan, TestDatabase};
+use trine_testkit::{Child, MariaDb, TestDatabase};
 
-use super::{applied, orders, shard};
+use super::{applied, orders};
 
 /// Names the databases of a child process, the global one first.
 const URLS: &str = "TRINE_MIGRATE_TEST_URLS";
@@ -88,38 +91,53 @@ fn global(report: &MigrationReport) -> &Error {
 /// Tables and rows in turns: each statement either fails when it is run twice,
 /// or leaves a second row.
 fn long_step() -> MigrationSet {
-    let statements = (0..20).flat_map(|number| {
+    one_step(long_statements())
+}
+
+fn long_statements() -> impl Iterator<Item = String> {
+    (0..20).flat_map(|number| {
         let row = format!("INSERT INTO t{number} (n) SELECT COUNT(*) FROM t{number}");
         [format!("CREATE TABLE t{number} (n INT NOT NULL)"), row]
-    });
-    one_step(statements)
+    })
 }
 
 async fn check_long_step(databases: &Databases) {
-    assert_eq!(databases.states(0, "test").await, ["1 applied 40"]);
+    check_long_step_of(databases, 0, "test").await;
+}
+
+async fn check_long_step_of(databases: &Databases, index: usize, owner: &str) {
+    assert_eq!(databases.states(index, owner).await, ["1 applied 40"]);
     for number in 0..20 {
         let text = format!("SELECT CAST(COUNT(*) AS CHAR) FROM t{number}");
-        assert_eq!(databases.column(0, &text).await, ["1"], "rows of t{number}");
+        assert_eq!(databases.column(index, &text).await, ["1"], "rows of t{number}");
     }
 }
 
 /// Runs [`child`] in a process of its own.
 fn spawn_child(urls: &[String]) -> Child {
+    spawn("migrations::mariadb::child", urls)
+}
+
+/// Runs the test of this name in a process of its own.
+fn spawn(test: &str, urls: &[String]) -> Child {
     Child::builder(std::env::current_exe().unwrap())
-        .args(["--exact", "migrations::mariadb::child", "--ignored", "--nocapture"])
+        .args(["--exact", test, "--ignored", "--nocapture"])
         .env(URLS, urls.join(" "))
         .spawn()
         .unwrap()
 }
 
+/// The databases of this process, if it is the child of a test.
+fn urls_of_a_child() -> Option<Vec<String>> {
+    #[expect(clippy::disallowed_methods, reason = "how a test tells its child what to do")]
+    let urls = std::env::var(URLS).ok()?;
+    Some(urls.split(' ').map(str::to_owned).collect())
+}
+
 #[trine_testkit::test]
 #[ignore = "what other tests run in a process of its own"]
 async fn child() {
-    #[expect(clippy::disallowed_methods, reason = "how a test tells its child what to do")]
-    let Ok(urls) = std::env::var(URLS) else {
-        return;
-    };
-    let urls: Vec<_> = urls.split(' ').map(str::to_owned).collect();
+    let Some(urls) = urls_of_a_child() else { return };
     let report = migrate(&config(&urls), &[long_step(), slow_step()]).await.unwrap();
     println!("applied {}", applied(std::slice::from_ref(&report), "test"));
     assert!(report.is_complete(), "{report}");
@@ -182,42 +200,6 @@ async fn two_processes_at_once_apply_each_step_once() {
     }
     assert!(logs.contains("applied 1") && logs.contains("applied 0"), "{logs}");
     check_long_step(&databases).await;
-}
-
-/// Kills one run after the other at a random moment.
-async fn kill_runs() {
-    let mut plan = SoakPlan::new("migrate_kill", 6).unwrap();
-    let mut interrupted = 0;
-    while plan.next_round().is_some() {
-        let databases = Databases::new(0).await;
-        let child = spawn_child(&databases.urls());
-        let begun = Instant::now();
-        while !databases.tables(0).await.contains(&"t0".to_owned()) {
-            assert!(begun.elapsed() < Duration::from_secs(20), "{}", child.log());
-        }
-        sleep(Duration::from_millis(plan.rng().below(60))).await;
-        child.kill().await.unwrap();
-        interrupted += u64::from(databases.states(0, "test").await != ["1 applied 40"]);
-
-        let report = migrate(&databases.config(), &[long_step()]).await.unwrap();
-        assert!(report.is_complete(), "{report}");
-        check_long_step(&databases).await;
-    }
-    println!("{} runs killed, {interrupted} before their end; none lost a step", plan.rounds());
-    assert!(interrupted > 0, "no kill came in time");
-}
-
-// DB-21
-#[trine_testkit::test]
-async fn a_killed_run_is_resumed() {
-    kill_runs().await;
-}
-
-// DB-21
-#[trine_testkit::test(timeout = "120m")]
-#[ignore = "long form: cargo xtask soak migrate_kill --minutes 5"]
-async fn soak_migrate_kill() {
-    kill_runs().await;
 }
 
 #[trine_testkit::test]
@@ -456,20 +438,4 @@ async fn the_script_applied_by_hand_is_the_same() {
         assert_eq!(by_hand.column(index, text).await, by_run.column(index, text).await);
     }
     assert_eq!(by_hand.column(1, "SELECT item FROM orders").await, ["first"]);
-}
-
-#[trine_testkit::test]
-async fn a_shard_that_fails_later_is_resumed_alone() {
-    let databases = Databases::new(4).await;
-    databases.run(3, "CREATE TABLE orders (quite INT)").await;
-    let report = migrate(&databases.config(), &[orders()]).await.unwrap();
-    for id in 0..4 {
-        assert_eq!(report.get(&shard(id)).unwrap().error().is_some(), id == 2, "{report}");
-    }
-    assert_eq!(databases.states(3, "orders").await, ["1 failed 1"]);
-    databases.run(3, "DROP TABLE orders").await;
-    let report = migrate(&databases.config(), &[orders()]).await.unwrap();
-    assert!(report.is_complete(), "{report}");
-    assert_eq!(applied(&[report], "orders"), 2);
-    assert_eq!(databases.states(3, "orders").await, ["1 applied 2", "2 applied 1"]);
 }
