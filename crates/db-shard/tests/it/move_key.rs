@@ -1,8 +1,9 @@
 //! A key moves while it is used: nothing is lost, nothing stays behind.
 
-use std::collections::BTreeSet;
+mod load;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -13,7 +14,7 @@ use trine_db_shard::{
     AbortOutcome, DbDeps, DbService, Error, KeyShard, Move, MoveOutcome, Result, ShardId, ShardKey,
     ShardStatus, TxOptions, Unavailable,
 };
-use trine_testkit::{DropPlan, Ledger, Rng, SoakPlan};
+use trine_testkit::DropPlan;
 
 use crate::routing::{mariadb, on_both_engines, sqlite};
 
@@ -26,7 +27,6 @@ on_both_engines!(
     a_failed_copy_is_repeated(2),
     a_removal_that_was_cut_off_is_finished(3),
     a_move_survives_a_drop_at_every_await(2),
-    keys_move_under_load(3),
 );
 
 /// Leases short enough to be waited for.
@@ -464,192 +464,6 @@ async fn a_move_survives_a_drop_at_every_await(fixture: Fixture) {
         .unwrap();
     assert!(report.confirmed >= 10, "{report:?}");
     assert_eq!(report.finished, 1, "{report:?}");
-}
-
-const KEYS: [&str; 6] = ["ada", "bob", "cyd", "dan", "eve", "fay"];
-
-/// What the writers did.
-#[derive(Default)]
-struct Tally {
-    written: AtomicU64,
-    moving: AtomicU64,
-    moves: AtomicU64,
-    aborts: AtomicU64,
-}
-
-/// Writes by plain statements and by transactions, and reads what it wrote.
-async fn write_on(
-    db: DbService,
-    writer: u32,
-    ledger: Arc<Ledger>,
-    tally: Arc<Tally>,
-    is_over: Arc<AtomicBool>,
-) {
-    let mut handles = Vec::new();
-    for key in KEYS {
-        handles.push(db.for_key(key).await.unwrap());
-    }
-    for number in 0_u64.. {
-        if is_over.load(Ordering::Relaxed) {
-            return;
-        }
-        let index = usize::try_from((number + u64::from(writer)) % 6).unwrap();
-        let (owner, id) = (KEYS[index], format!("{} {writer} {number}", KEYS[index]));
-        // Old handles and new ones.
-        let handle = match number % 2 {
-            0 => handles[index].clone(),
-            _ => db.for_key(owner).await.unwrap(),
-        };
-        ledger.attempt(&id).unwrap();
-        let result = match number % 3 {
-            0 => insert_in_transaction(&handle, &id, owner).await,
-            1 => insert(&handle, &id, owner).await,
-            _ => insert_by_hand(&handle, &id, owner).await,
-        };
-        match result {
-            Ok(()) => {
-                ledger.acknowledge(&id).unwrap();
-                tally.written.fetch_add(1, Ordering::Relaxed);
-                let read =
-                    handle.query::<String>("SELECT id FROM entry WHERE id = ?", (&id,)).await;
-                match read {
-                    Ok(found) => assert_eq!(found, [id.as_str()], "acknowledged and not found"),
-                    Err(error) => assert!(error.is_retryable(), "{}", Report(&error)),
-                }
-            }
-            Err(error) if is_moving(&error) => {
-                ledger.refuse(&id).unwrap();
-                tally.moving.fetch_add(1, Ordering::Relaxed);
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-            // A plain statement that met the end of its lease: nobody knows.
-            Err(error) => {
-                let kinds = [ErrorKind::Timeout, ErrorKind::OutcomeUnknown, ErrorKind::Unavailable];
-                assert!(kinds.contains(&error.kind()), "{}", Report(&error));
-            }
-        }
-    }
-}
-
-async fn insert_by_hand(handle: &KeyShard, id: &str, owner: &str) -> Result<()> {
-    let mut tx = handle.begin().await?;
-    tx.execute(INSERT, (id, owner)).await?;
-    tx.commit().await
-}
-
-/// Moves keys about, and gives up some of the moves.
-async fn move_about(db: &DbService, shards: u32, rng: &mut Rng, tally: &Tally) {
-    let owner = *rng.pick(&KEYS).unwrap();
-    let home = db.shard_of(owner).await.unwrap().unwrap().get();
-    let to = (home + 1 + u32::try_from(rng.below(u64::from(shards) - 1)).unwrap()) % shards;
-    if rng.one_in(4) {
-        // The mover dies somewhere on its way.
-        let span = Duration::from_millis(rng.below(900));
-        let _died = tokio::time::timeout(span, relocate(db, owner, to)).await;
-        if rng.one_in(2) {
-            db.abort_move(owner).await.unwrap();
-            tally.aborts.fetch_add(1, Ordering::Relaxed);
-            return;
-        }
-    }
-    // Whatever was reached, the same call finishes it.
-    relocate(db, owner, to).await.unwrap();
-    tally.moves.fetch_add(1, Ordering::Relaxed);
-}
-
-#[expect(clippy::print_stdout, reason = "the test harness shows it beside a failure")]
-fn report(tally: &Tally) {
-    println!(
-        "written {}, refused while moving {}, moves {}, aborts {}",
-        tally.written.load(Ordering::Relaxed),
-        tally.moving.load(Ordering::Relaxed),
-        tally.moves.load(Ordering::Relaxed),
-        tally.aborts.load(Ordering::Relaxed),
-    );
-}
-
-/// Runs writers on all services while `moves` goes on; then every row is on its
-/// key's shard, once.
-async fn under_load(
-    services: &[DbService],
-    mut moves: impl AsyncFnMut(&Tally) -> bool,
-) -> Arc<Tally> {
-    let db = &services[0];
-    let (ledger, tally) = (Arc::new(Ledger::in_memory()), Arc::new(Tally::default()));
-    for (number, key) in (0..).zip(KEYS) {
-        db.assign_to(key, number % 3).await.unwrap();
-    }
-    let is_over = Arc::new(AtomicBool::new(false));
-    let mut writers = JoinSet::new();
-    for writer in 0..8_u32 {
-        let db = services[usize::try_from(writer).unwrap() % services.len()].clone();
-        let (ledger, tally) = (Arc::clone(&ledger), Arc::clone(&tally));
-        writers.spawn(write_on(db, writer, ledger, tally, Arc::clone(&is_over)));
-    }
-    while moves(&tally).await {}
-    is_over.store(true, Ordering::Relaxed);
-    while let Some(ended) = writers.join_next().await {
-        ended.unwrap();
-    }
-
-    let mut found = Vec::new();
-    for key in KEYS {
-        // Clears what an aborted move has left on a target.
-        let home = db.shard_of(key).await.unwrap().unwrap().get();
-        relocate(db, key, home).await.unwrap();
-        for (shard, id) in rows(db, key).await {
-            assert_eq!(shard, home, "misplaced: {id}");
-            found.push(id);
-        }
-    }
-    let audit = ledger.check(&found);
-    assert!(audit.is_clean(), "{audit}");
-    assert_eq!(found.len(), found.iter().collect::<BTreeSet<_>>().len());
-    report(&tally);
-    tally
-}
-
-/// Two processes where the engine allows it, so that one of them knows nothing
-/// of the other's moves.
-async fn services(fixture: &Fixture) -> Vec<DbService> {
-    let first = start(fixture).await;
-    match first.global().engine() {
-        trine_db_shard::Engine::Sqlite => vec![first],
-        _ => vec![first, fixture.start().await],
-    }
-}
-
-// DB-23
-async fn keys_move_under_load(fixture: Fixture) {
-    let fixture = leased(fixture, 600);
-    let services = services(&fixture).await;
-    let mut plan = SoakPlan::new("move", 8).unwrap();
-    let tally = under_load(&services, async |tally| {
-        let is_due = plan.next_round().is_some();
-        if is_due {
-            move_about(&services[0], 3, plan.rng(), tally).await;
-        }
-        is_due
-    })
-    .await;
-    assert!(tally.written.load(Ordering::Relaxed) > 100);
-    assert!(tally.moving.load(Ordering::Relaxed) > 0, "no write met a move");
-}
-
-#[trine_testkit::test(timeout = "3000m", threads = 4)]
-#[ignore = "long form: cargo xtask soak move"]
-async fn soak_move() {
-    let fixture = leased(mariadb(3).await, 600);
-    let services = services(&fixture).await;
-    let mut plan = SoakPlan::new("move", 40).unwrap();
-    under_load(&services, async |tally| {
-        let is_due = plan.next_round().is_some();
-        if is_due {
-            move_about(&services[0], 3, plan.rng(), tally).await;
-        }
-        is_due
-    })
-    .await;
 }
 
 /// A key of another type is another key, also while moving.

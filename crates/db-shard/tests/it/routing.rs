@@ -43,7 +43,7 @@ pub(crate) async fn mariadb(shards: u32) -> Fixture {
 }
 
 /// The first of the URLs is the global database's.
-fn mysql_config(urls: impl IntoIterator<Item = String>) -> DbConfig {
+pub(crate) fn mysql_config(urls: impl IntoIterator<Item = String>) -> DbConfig {
     let mut urls = urls.into_iter().map(Secret::new);
     let global = urls.next().unwrap();
     DbConfig::mysql(global, urls)
