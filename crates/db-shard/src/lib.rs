@@ -34,40 +34,56 @@
 //!
 //! # Guarantees
 //!
-//! Each names the check of the suite, or the test, that proves it on every
-//! engine.
+//! Each names what proves it: a check of the suite, which every engine passes,
+//! or a test of the engine that is named.
 //!
 //! * A write that was acknowledged survives what the [durability] of its
-//!   database promises (`nothing_acknowledged_is_lost_when_the_process_is_killed`).
+//!   database promises (SQLite: `nothing_acknowledged_is_lost_when_the_process_is_killed`;
+//!   MariaDB: `commits_around_a_kill_are_as_they_were_told`).
 //! * A transaction is kept or undone as a whole, also when its future is
 //!   dropped, its body panics or its connection breaks
 //!   (`a_transaction_is_kept_or_undone_as_a_whole`,
-//!   `a_dropped_transaction_leaves_nothing`, `a_panicking_body_leaves_nothing`).
+//!   `a_dropped_transaction_leaves_nothing`, `a_panicking_body_leaves_nothing`;
+//!   MariaDB: `work_lost_before_its_commit_is_known_not_to_have_happened`).
 //! * Dropping a future never costs a connection and never hands a row to
 //!   another caller (`dropped_queries_cost_no_connection`,
-//!   `a_dropped_call_breaks_its_transaction`).
+//!   `a_dropped_call_breaks_its_transaction`; MariaDB:
+//!   `dropped_calls_lose_no_place_and_leave_no_row_behind`).
 //! * A key has one shard, however many processes assign it at once, and a call
 //!   for an unknown key or shard goes nowhere else
-//!   (`three_processes_assign_each_of_10_000_keys_to_one_shard`,
-//!   `an_unknown_shard_is_never_another_one`).
-//! * While a key moves, nothing written for it is lost or left behind
-//!   (`keys_move_under_load`).
+//!   (`an_unknown_shard_is_never_another_one`; SQLite and MariaDB:
+//!   `a_key_gets_one_shard_in_a_race`, `an_unknown_key_is_not_found_and_never_global`;
+//!   MariaDB: `three_processes_assign_each_of_10_000_keys_to_one_shard`).
+//! * While a key moves, nothing written for it is lost or left behind, also
+//!   when the process that moves it is killed (SQLite:
+//!   `keys_move_under_load_on_sqlite`; MariaDB: `keys_move_under_load`,
+//!   `a_killed_mover_is_followed_by_another`).
+//! * One statement for many shards is complete, fails, or names the shards that
+//!   it lacks (SQLite and MariaDB: `a_missing_shard_is_an_error_or_a_mark`;
+//!   MariaDB: `a_shard_that_is_away_fails_alone`).
+//! * A migration that the first shard refuses reaches no other one, and one that
+//!   was cut off goes on where it was (SQLite and MariaDB:
+//!   `a_canary_that_fails_stops_all_others`; MariaDB: `a_killed_run_is_resumed`).
 //! * A lost commit reply can be answered: committed, rolled back for good, or
 //!   still running (`tickets_tell_what_became_of_a_transaction`,
-//!   `a_ticket_asked_for_too_early_decides`).
+//!   `a_ticket_asked_for_too_early_decides`; MariaDB:
+//!   `a_primary_that_dies_in_a_commit_and_stays_away_leaves_a_ticket`).
 //! * Once a newer owner has shown its fence, an older one writes nothing more
-//!   (`old_fences_are_refused`, `a_refused_fence_cannot_be_committed`).
+//!   (`old_fences_are_refused`, `a_newer_fence_waits_for_the_guarded_write`,
+//!   `a_refused_fence_cannot_be_committed`).
 //! * A message has its effect once per consumer
 //!   (`an_inbox_lets_a_message_in_once`, `an_inbox_makes_the_second_one_wait`).
 //! * After-commit handlers run after a commit only, and never break it
 //!   (`handlers_run_after_the_commit_only`, `a_failing_handler_harms_no_other`).
 //! * One tenant cannot take every connection
-//!   (`a_busy_tenant_leaves_room_for_others`).
-//! * A pool of the host's own gets back only connections in order
-//!   (`a_dropped_call_costs_the_host_one_connection_and_no_place`,
+//!   (`a_busy_tenant_leaves_room_for_others`; MariaDB:
+//!   `a_busy_tenant_starves_no_other`).
+//! * A pool of the host's own gets back only connections in order (MariaDB:
+//!   `a_dropped_call_costs_the_host_one_connection_and_no_place`,
 //!   `an_open_transaction_never_goes_back_to_the_host`).
-//! * A shard that is away stops nobody else and comes back by itself
-//!   (`a_broken_shard_stops_nobody_else`).
+//! * A shard that is away stops nobody else and comes back by itself (MariaDB:
+//!   `a_broken_shard_stops_nobody_else`,
+//!   `a_black_holed_shard_delays_nobody_beyond_the_deadline`).
 //!
 //! # Not provided
 //!

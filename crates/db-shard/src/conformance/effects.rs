@@ -3,6 +3,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 use trine_core::{ErrorKind, Fence};
 
 use super::{Fixture, add, count, create_items};
@@ -207,6 +208,7 @@ pub async fn a_full_executor_lets_the_caller_run_it(fixture: Fixture) {
     drop(free);
 }
 
+// DB-15
 /// Committed and rolled back are final answers.
 pub async fn tickets_tell_what_became_of_a_transaction(fixture: Fixture) {
     let opened = fixture.open().await;
@@ -240,6 +242,7 @@ pub async fn tickets_tell_what_became_of_a_transaction(fixture: Fixture) {
     assert_eq!(db.outcome(old).await.unwrap(), Outcome::Expired);
 }
 
+// DB-15
 /// A ticket that no database knows is answered `RolledBack`, and a transaction
 /// that comes later with it cannot commit.
 pub async fn a_ticket_asked_for_too_early_decides(fixture: Fixture) {
@@ -260,6 +263,7 @@ fn fence(token: u64) -> Fence {
     Fence::new("lock.default/order:42", token).unwrap()
 }
 
+// DB-20
 /// Once a newer owner has shown its token, an older one writes nothing more.
 pub async fn old_fences_are_refused(fixture: Fixture) {
     let opened = fixture.open().await;
@@ -286,6 +290,7 @@ pub async fn old_fences_are_refused(fixture: Fixture) {
     assert_eq!(count(db).await, 3);
 }
 
+// DB-20
 /// Between the guard of an owner and its commit no newer owner gets in.
 pub async fn a_newer_fence_waits_for_the_guarded_write(fixture: Fixture) {
     let opened = fixture.open().await;
@@ -294,17 +299,19 @@ pub async fn a_newer_fence_waits_for_the_guarded_write(fixture: Fixture) {
     let mut tx = db.begin().await.unwrap();
     tx.guard(&fence(33)).await.unwrap();
     let newer = db.clone();
-    let mut raising = tokio::spawn(async move { newer.raise(&fence(34)).await });
-    let early = tokio::time::timeout(Duration::from_millis(200), &mut raising).await;
+    let mut raising = JoinSet::new();
+    raising.spawn(async move { newer.raise(&fence(34)).await });
+    let early = tokio::time::timeout(Duration::from_millis(200), raising.join_next()).await;
     assert!(early.is_err(), "the newer fence did not wait: {early:?}");
     tx.execute(INSERT, ("a",)).await.unwrap();
     tx.commit().await.unwrap();
-    raising.await.unwrap().unwrap();
+    raising.join_next().await.unwrap().unwrap().unwrap();
     assert_eq!(count(db).await, 1);
     let mut tx = db.begin().await.unwrap();
     assert_eq!(tx.guard(&fence(33)).await.unwrap_err().kind(), ErrorKind::Fenced);
 }
 
+// DB-20
 /// What one database was shown, no other one knows.
 pub async fn a_fence_is_known_where_it_was_shown(fixture: Fixture) {
     let service = fixture.start().await;
@@ -316,6 +323,7 @@ pub async fn a_fence_is_known_where_it_was_shown(fixture: Fixture) {
     assert_eq!(error.kind(), ErrorKind::Fenced, "{error}");
 }
 
+// DB-20
 /// Whatever the body makes of the error.
 pub async fn a_refused_fence_cannot_be_committed(fixture: Fixture) {
     let opened = fixture.open().await;

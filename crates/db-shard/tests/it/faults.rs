@@ -72,6 +72,7 @@ mod mariadb {
         timeout(within, asking).await.unwrap();
     }
 
+    // DB-24
     #[trine_testkit::test(timeout = "120s")]
     async fn a_broken_shard_stops_nobody_else() {
         let server = MariaDb::start().await.unwrap();
@@ -153,6 +154,7 @@ mod mariadb {
         }
     }
 
+    // DB-15
     /// The reply to a commit is lost while the server goes on: the ticket
     /// answers, and the caller never learns of it.
     #[trine_testkit::test(timeout = "120s")]
@@ -184,6 +186,7 @@ mod mariadb {
         assert_eq!(count, 1);
     }
 
+    // DB-15
     /// Without a ticket the same loss is told as it is.
     #[trine_testkit::test(timeout = "120s")]
     async fn a_lost_commit_reply_without_a_ticket_is_unknown() {
@@ -200,6 +203,7 @@ mod mariadb {
         assert!(!error.is_retryable());
     }
 
+    // DB-15
     /// The commit never reaches the server: the ticket makes that final.
     #[trine_testkit::test(timeout = "120s")]
     async fn a_commit_that_never_arrived_is_rolled_back_for_good() {

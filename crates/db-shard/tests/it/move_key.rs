@@ -334,6 +334,7 @@ async fn a_removal_that_was_cut_off_is_finished(fixture: Fixture) {
     assert_eq!(again.unwrap(), MoveOutcome::AlreadyThere);
 }
 
+// DB-23
 /// A process whose clock stands still acts on what it knew for ever: only the
 /// rows in the shards can tell it.
 #[trine_testkit::test(timeout = "120s")]
@@ -413,6 +414,7 @@ async fn read_patiently(handle: &KeyShard, owner: &str) -> Vec<String> {
     tokio::time::timeout(Duration::from_secs(10), reading).await.unwrap()
 }
 
+// DB-23
 async fn a_move_survives_a_drop_at_every_await(fixture: Fixture) {
     const ROUNDS: u64 = 400;
     let fixture = leased(fixture, 100);

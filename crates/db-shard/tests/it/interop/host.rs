@@ -179,6 +179,7 @@ async fn remembers<C: HostConnection>(connection: &mut C) {
     assert_eq!(once, Once::Repeated);
 }
 
+// DB-20
 /// Whoever shows a token second waits for the first transaction to end.
 #[trine_testkit::test]
 async fn a_fence_of_the_host_holds_until_its_transaction_ends() {

@@ -64,6 +64,7 @@ fn has_failed(report: &MigrationReport, id: u32) -> bool {
     report.get(&shard(id)).unwrap().error().is_some()
 }
 
+// DB-21
 #[trine_testkit::test]
 async fn a_canary_that_fails_stops_all_others() {
     let folder = TempDir::new().unwrap();
@@ -101,6 +102,7 @@ async fn a_canary_that_fails_stops_all_others() {
     assert_eq!(report.get(&shard(0)).unwrap().applied.len(), 2, "{report}");
 }
 
+// DB-21
 #[trine_testkit::test]
 async fn a_later_shard_that_fails_stops_no_other() {
     let folder = TempDir::new().unwrap();

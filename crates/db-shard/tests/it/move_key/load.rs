@@ -26,6 +26,7 @@ struct Tally {
 
 impl Tally {
     /// Every writer found its own rows, and writes met moves.
+    #[expect(clippy::print_stdout, reason = "the test harness shows it beside a failure")]
     fn check(&self) {
         println!("{self}");
         let unread = self.unread.lock().unwrap();
@@ -261,6 +262,7 @@ async fn move_naively(db: &DbService, owner: &str, to: u32) {
 }
 
 /// The negative control of the writers and the audit.
+#[expect(clippy::print_stdout, reason = "the test harness shows it beside a failure")]
 async fn a_naive_move_loses_rows(fixture: Fixture) {
     let fixture = leased(fixture, 600);
     let services = services(&fixture).await;
@@ -309,6 +311,7 @@ async fn child_that_moves_until_it_is_killed() {
 
 /// Kills a process that moves keys, again and again; another one goes on with
 /// what it left or gives it up.
+#[expect(clippy::print_stdout, reason = "the test harness shows it beside a failure")]
 async fn kill_movers() {
     let mut plan = SoakPlan::new("move_kill", 5).unwrap();
     let (tally, mut left) = (Arc::new(Tally::default()), 0);

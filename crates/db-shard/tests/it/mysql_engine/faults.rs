@@ -17,6 +17,7 @@ async fn recovers(backend: &MysqlBackend) -> bool {
     eventually(TIMEOUT, async || backend.run(call(), select_one()).await.is_ok()).await
 }
 
+// CO-11
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pool_outlives_a_crash_of_its_server() {
     let server = MariaDb::start().await.unwrap();

@@ -87,6 +87,7 @@ fn go(folder: &Path) -> PathBuf {
 
 /// Three processes assign all keys; each of them would have them on a shard of
 /// its own.
+#[expect(clippy::print_stdout, reason = "the test harness shows it beside a failure")]
 async fn assign_in_three_processes(rng: &mut Rng) {
     let server = MariaDb::shared().await.unwrap();
     let databases: Vec<TestDatabase> =

@@ -57,6 +57,7 @@ async fn soak_sqlite_kill() {
     kill_the_writer().await;
 }
 
+#[expect(clippy::print_stdout, reason = "the test harness shows it beside a failure")]
 async fn kill_the_writer() {
     let mut db = Db::new().await;
     let mut plan = SoakPlan::new("sqlite_kill", 20).unwrap();

@@ -242,6 +242,7 @@ async fn write_on(
 
 /// Kills the server at random moments under load. What a commit was told is
 /// what is found, and what nobody was told is a part of the figures.
+#[expect(clippy::print_stdout, reason = "the test harness shows it beside a failure")]
 async fn kill_the_primary() {
     let mut plan = SoakPlan::new("primary_kill", 4).unwrap();
     let (server, behind, service) = served().await;

@@ -89,6 +89,7 @@ async fn check_record(databases: &Databases, index: usize) -> usize {
 }
 
 /// Kills one run after the other at a random place.
+#[expect(clippy::print_stdout, reason = "the test harness shows it beside a failure")]
 async fn kill_runs() {
     let mut plan = SoakPlan::new("migrate_kill", 6).unwrap();
     let mut interrupted = 0;
