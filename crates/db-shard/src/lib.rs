@@ -55,9 +55,8 @@
 //!   `a_key_gets_one_shard_in_a_race`, `an_unknown_key_is_not_found_and_never_global`;
 //!   MariaDB: `three_processes_assign_each_of_10_000_keys_to_one_shard`).
 //! * While a key moves, nothing written for it is lost or left behind, also
-//!   when the process that moves it is killed (SQLite:
-//!   `keys_move_under_load_on_sqlite`; MariaDB: `keys_move_under_load`,
-//!   `a_killed_mover_is_followed_by_another`).
+//!   when the process that moves it is killed (SQLite and MariaDB:
+//!   `keys_move_under_load`; MariaDB: `a_killed_mover_is_followed_by_another`).
 //! * One statement for many shards is complete, fails, or names the shards that
 //!   it lacks (SQLite and MariaDB: `a_missing_shard_is_an_error_or_a_mark`;
 //!   MariaDB: `a_shard_that_is_away_fails_alone`).
