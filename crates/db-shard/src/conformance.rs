@@ -148,7 +148,7 @@ const SLOW: Sql = Sql::per_engine()
 
 /// Expands to one named test per check, in a module of its own.
 ///
-/// `$connect` is an `async fn` that returns a [`Fixture`](crate::conformance::Fixture), and panics
+/// `$connect` is an `async fn` that returns a [`Fixture`], and panics
 /// with instructions when its server cannot be had. `database $module, $connect` leaves out what
 /// only a service has. The caller's crate needs tokio with its macros.
 #[macro_export]
