@@ -244,21 +244,21 @@ async fn write_on(
 /// what is found, and what nobody was told is a part of the figures.
 #[expect(clippy::print_stdout, reason = "the test harness shows it beside a failure")]
 async fn kill_the_primary() {
-    let mut plan = SoakPlan::new("primary_kill", 4).unwrap();
+    let mut plan = SoakPlan::new("primary_kill", 6).unwrap();
     let (server, behind, service) = served().await;
     // Commits are on their way for long enough to be met there.
     behind.proxy.set_replies(Flow::Delay(Duration::from_millis(10)));
     let (ledger, tally) = (Arc::new(Ledger::in_memory()), Arc::new(Tally::default()));
     let (next, is_over) = (Arc::new(AtomicI64::new(1)), Arc::new(AtomicBool::new(false)));
     let mut writers = JoinSet::new();
-    for _ in 0..8 {
+    for _ in 0..16 {
         let (next, ledger, tally) = (Arc::clone(&next), Arc::clone(&ledger), Arc::clone(&tally));
         writers.spawn(write_on(service.clone(), next, ledger, tally, Arc::clone(&is_over)));
     }
     while plan.next_round().is_some() {
         let before = tally.committed.load(Ordering::Relaxed);
         let writing = async {
-            while tally.committed.load(Ordering::Relaxed) < before + 20 {
+            while tally.committed.load(Ordering::Relaxed) < before + 100 {
                 sleep(Duration::from_millis(2)).await;
             }
         };
