@@ -138,9 +138,10 @@ mod tests {
         let limit = TenantLimit::new(2);
         let _first = limit.enter("a", at(), soon()).await.unwrap();
         let second = limit.enter("a", at(), soon()).await.unwrap();
-        let enter = || limit.enter("a", at(), soon());
-        let (error, other) = tokio::join!(enter(), enter());
-        assert!(other.is_err());
+        let later = Deadline::after(Duration::from_millis(80));
+        let waits = [limit.enter("a", at(), soon()), limit.enter("a", at(), later)];
+        let [error, other] = futures_util::future::join_all(waits).await.try_into().unwrap();
+        assert!(other.unwrap_err().to_string().contains("2 of 2 in use, 0 waiting"));
         let error = error.unwrap_err();
         assert!(
             error.to_string().contains("2 of 2 in use, 1 waiting; db.tenant_in_flight"),
