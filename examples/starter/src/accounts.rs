@@ -104,8 +104,8 @@ impl Accounts {
     ///
     /// # Errors
     ///
-    /// Fails with `NotFound` if there is none, and with the errors of the
-    /// database.
+    /// Fails with `Internal` if there is none: no account is ever removed. And
+    /// with the errors of the database.
     pub(crate) async fn get(&self, id: Uuid) -> Result<Account> {
         let found = self
             .db

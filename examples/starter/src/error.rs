@@ -97,7 +97,7 @@ impl Fault for Error {
             Self::TooManyFailures { .. } | Self::TooManyHashes => ErrorKind::Exhausted,
             Self::NoRandomness { .. } => ErrorKind::Unavailable,
             Self::Internal { .. } => ErrorKind::Internal,
-            Self::Db(error) => error.kind(),
+            Self::Db(error) => kind_of_database(error.kind()),
         }
     }
 
@@ -134,5 +134,51 @@ impl Fault for Error {
             Self::Db(error) => error.field(),
             _ => None,
         }
+    }
+}
+
+/// Returns what the kind of a database failure is to a caller. Our account's
+/// rights, our statements and what they name are none of its faults: where one
+/// is, the method that asked answers with a variant of its own.
+fn kind_of_database(kind: ErrorKind) -> ErrorKind {
+    match kind {
+        ErrorKind::Denied | ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::Unsupported => {
+            ErrorKind::Internal
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trine_axum::Problem;
+    use trine_db_shard::{DbConfig, DbService};
+
+    use super::*;
+
+    /// Statements, rights and settings are the server's own, not the caller's.
+    #[tokio::test]
+    async fn a_defect_of_our_own_statements_is_no_fault_of_the_caller() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = DbService::connect(&DbConfig::sqlite(folder.path(), 1)).await.unwrap();
+        let unknown = db.global().execute("UPDATE nowhere SET x = 1", ()).await.unwrap_err();
+        let missing = db.shard(99).unwrap_err();
+        assert_eq!((unknown.kind(), missing.kind()), (ErrorKind::Invalid, ErrorKind::NotFound));
+        for error in [unknown, missing] {
+            let error = Error::from(error);
+            assert_eq!(error.kind(), ErrorKind::Internal, "{error}");
+            let problem = Problem::of_fault(&error);
+            assert_eq!((problem.status().as_u16(), problem.detail()), (500, None), "{error}");
+        }
+    }
+
+    #[test]
+    fn of_a_database_only_what_passes_or_conflicts_is_told() {
+        let told = ErrorKind::ALL.map(kind_of_database).into_iter().zip(ErrorKind::ALL);
+        let hidden: Vec<_> = told.filter(|(told, kind)| told != kind).collect();
+        let ours =
+            [ErrorKind::Invalid, ErrorKind::NotFound, ErrorKind::Denied, ErrorKind::Unsupported];
+        let ours = ours.map(|kind| (ErrorKind::Internal, kind)).to_vec();
+        assert_eq!(hidden, ours);
     }
 }
