@@ -15,6 +15,7 @@ use crate::documents::Documents;
 use crate::sessions::Sessions;
 use crate::tokens::{TokenDigest, digest};
 
+use places::Places;
 use upload::Uploads;
 
 mod access;
@@ -22,12 +23,20 @@ mod accounts;
 mod admin;
 mod answer;
 mod documents;
+mod places;
 mod sessions;
 mod time;
 mod upload;
 
 /// Longest JSON body in bytes.
 const LONGEST_JSON: usize = 64 * 1024;
+
+/// Most documents that are received at the same time, and most that are sent:
+/// each may be 8 MiB of memory.
+const DOCUMENTS: usize = 16;
+
+/// Most of these of one account.
+const DOCUMENTS_OF_ONE: usize = 4;
 
 /// What the handlers work with. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -39,6 +48,8 @@ pub(crate) struct Api {
     admin: Option<Arc<TokenDigest>>,
     request_timeout: Duration,
     uploads: Uploads,
+    /// Places for documents that are sent.
+    downloads: Places,
 }
 
 impl Api {
@@ -51,14 +62,17 @@ impl Api {
         tasks: &Tasks,
     ) -> Self {
         let admin = config.admin_token.as_ref();
+        let request_timeout = config.request_timeout.get();
+        let places = || Places::new(DOCUMENTS, DOCUMENTS_OF_ONE);
         Self {
             accounts,
             sessions,
             documents,
             db,
             admin: admin.map(|token| Arc::new(digest(token.expose().as_bytes()))),
-            request_timeout: config.request_timeout.get(),
-            uploads: Uploads::new(tasks.clone()),
+            request_timeout,
+            uploads: Uploads::new(places(), request_timeout, tasks.clone()),
+            downloads: places(),
         }
     }
 

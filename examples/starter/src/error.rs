@@ -43,6 +43,9 @@ pub(crate) enum Error {
     /// The body did not arrive in time.
     #[error("the body did not arrive in time")]
     UploadTimedOut,
+    /// Too many documents are in memory already.
+    #[error("too many documents are on their way at once")]
+    NoPlace,
     /// Too many failed logins of this account or from this address.
     #[error("too many failed logins")]
     TooManyFailures { wait: Duration },
@@ -94,7 +97,9 @@ impl Fault for Error {
             Self::EmailTaken => ErrorKind::Conflict,
             Self::NoDocument | Self::NoShard { .. } => ErrorKind::NotFound,
             Self::WrongPassword | Self::NoSession(_) | Self::NotAdmin => ErrorKind::Denied,
-            Self::TooManyFailures { .. } | Self::TooManyHashes => ErrorKind::Exhausted,
+            Self::TooManyFailures { .. } | Self::TooManyHashes | Self::NoPlace => {
+                ErrorKind::Exhausted
+            }
             Self::NoRandomness { .. } => ErrorKind::Unavailable,
             Self::Internal { .. } => ErrorKind::Internal,
             Self::Db(error) => kind_of_database(error.kind()),
@@ -111,7 +116,7 @@ impl Fault for Error {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::TooManyFailures { wait } => Some(*wait),
-            Self::TooManyHashes => Some(Duration::from_secs(1)),
+            Self::TooManyHashes | Self::NoPlace => Some(Duration::from_secs(1)),
             Self::Db(error) => error.retry_after(),
             _ => None,
         }
@@ -130,7 +135,7 @@ impl Fault for Error {
         match self {
             Self::Invalid { field, .. } => Some(field),
             Self::EmailTaken => Some("email"),
-            Self::TooLarge | Self::CutOff | Self::NotText => Some("body"),
+            Self::TooLarge | Self::CutOff | Self::NotText | Self::UploadTimedOut => Some("body"),
             Self::Db(error) => error.field(),
             _ => None,
         }

@@ -1,7 +1,8 @@
-use axum::http::HeaderValue;
 use axum::http::header::WWW_AUTHENTICATE;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use trine_axum::Problem;
+use trine_core::ErrorKind;
 
 use crate::error::Error;
 
@@ -24,6 +25,11 @@ impl IntoResponse for Error {
                 let detail = "the body could not be read to its end";
                 Problem::malformed(detail).with_field("body").into_response()
             }
+            // The client is slow, not a backend: 504 would be our failure.
+            Self::UploadTimedOut => Problem::new(StatusCode::REQUEST_TIMEOUT, ErrorKind::Timeout)
+                .with_detail(self.to_string())
+                .with_field("body")
+                .into_response(),
             Self::NotText => {
                 Problem::malformed("expected text in UTF-8").with_field("body").into_response()
             }

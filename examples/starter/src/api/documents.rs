@@ -1,14 +1,18 @@
+use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderName};
 use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use trine_axum::{ProblemPath, ProblemQuery};
+use trine_core::{CallContext, Deadline};
 use uuid::Uuid;
 
 use super::Api;
 use super::access::Owner;
+use super::places::Place;
 use super::time::rfc3339;
+use super::upload::Upload;
 use crate::documents::{Cursor, Document, DocumentName, NewDocument};
 use crate::error::{Error, Result};
 
@@ -28,9 +32,10 @@ pub(super) async fn store(
 ) -> Result<Json<Stored>> {
     let name = DocumentName::parse(&key)?;
     let document_id = name.document_id(account);
-    let (text, words) = api.uploads.receive(request.into_body()).await?;
+    let Upload { text, words, place } = api.uploads.receive(account, request.into_body()).await?;
     let bytes = text.len().try_into().unwrap_or(u64::MAX);
     api.documents.put(account, [NewDocument { name, text, words }].into()).await?;
+    drop(place);
     Ok(Json(Stored { document_id, bytes, words }))
 }
 
@@ -100,9 +105,26 @@ pub(super) async fn read(
     State(api): State<Api>,
     Extension(Owner(account)): Extension<Owner>,
     ProblemPath(key): ProblemPath<String>,
-) -> Result<([(HeaderName, &'static str); 1], String)> {
-    let text = api.documents.text(account, document_id(&key)?).await?;
-    Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], text))
+) -> Result<([(HeaderName, &'static str); 1], Bytes)> {
+    let id = document_id(&key)?;
+    let deadline =
+        Deadline::after(api.request_timeout).or_earlier(CallContext::current().deadline());
+    let place = api.downloads.take(account, deadline).await?;
+    let text = api.documents.text(account, id).await?;
+    let body = Bytes::from_owner(Sent { text, _place: place });
+    Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], body))
+}
+
+/// A text that is sent, with its place until the client has all of it.
+struct Sent {
+    text: String,
+    _place: Place,
+}
+
+impl AsRef<[u8]> for Sent {
+    fn as_ref(&self) -> &[u8] {
+        self.text.as_bytes()
+    }
 }
 
 /// `DELETE /api/documents/{key}`, where the key is the document's id.

@@ -1,7 +1,9 @@
 //! Documents.
 
-use futures_util::stream;
+use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt};
 use reqwest::{Body, StatusCode};
+use tokio::sync::mpsc;
 
 use crate::client::Client;
 use crate::home::Home;
@@ -145,4 +147,74 @@ pub(crate) async fn what_is_wrong_with_a_document_is_named(home: Home) {
     assert_eq!(nowhere.status, 404);
     let names: Vec<_> = ann.documents(10).await.iter().map(|d| d["name"].clone()).collect();
     assert_eq!(names.len(), 2, "{names:?}");
+}
+
+/// A body that brings a little and then nothing, and tells that it is read.
+fn slow_body(begun: &mpsc::UnboundedSender<()>) -> Body {
+    let begun = begun.clone();
+    let first = stream::once(async { Ok::<_, std::io::Error>("some text") });
+    let never = stream::once(async move {
+        begun.send(()).unwrap();
+        std::future::pending().await
+    });
+    Body::wrap_stream(first.chain(never))
+}
+
+/// The server gives up on each of them in time, and says whose fault it is.
+pub(crate) async fn slow_clients_are_told_so_and_keep_nobody_else_from_storing(home: Home) {
+    let home = home.with_setting("starter", "request_timeout = \"4s\"");
+    let starter = home.serve().await;
+    let ann = starter.account("ann@example.com").await;
+    let bob = starter.account("bob@example.com").await;
+    let (begun, mut begins) = mpsc::unbounded_channel();
+    let slow = (0..32).map(|n| {
+        let (ann, body) = (ann.clone(), slow_body(&begun));
+        tokio::spawn(async move { ann.put(&format!("slow-{n}"), body).await })
+    });
+    let slow: Vec<_> = slow.collect();
+    for _ in 0..32 {
+        begins.recv().await.unwrap();
+    }
+    bob.put("quick", "text").await.expect(StatusCode::OK);
+    let answers = join_all(slow).await.into_iter().map(Result::unwrap);
+    let mut too_slow = 0;
+    for answer in answers {
+        if answer.status == 408 {
+            answer.expect_problem(408, Some("body"));
+            too_slow += 1;
+        } else {
+            answer.expect_problem(503, None);
+            assert_eq!(answer.headers["retry-after"], "1");
+        }
+    }
+    assert!(too_slow > 0);
+    ann.put("quick", "text").await.expect(StatusCode::OK);
+}
+
+/// Each holds its text in memory until it is sent.
+pub(crate) async fn documents_that_nobody_takes_off_keep_nobody_else_from_reading(home: Home) {
+    let home = home.with_setting("starter", "request_timeout = \"4s\"");
+    let starter = home.serve().await;
+    let ann = starter.account("ann@example.com").await;
+    let bob = starter.account("bob@example.com").await;
+    let path = async |client: &Client, text: String| {
+        let stored = client.put("text", text).await.expect(StatusCode::OK).json;
+        format!("/api/documents/{}", stored["document_id"].as_str().unwrap())
+    };
+    let large = path(&ann, "x".repeat(LARGEST)).await;
+    let small = path(&bob, "small".to_owned()).await;
+    let mut taken = Vec::new();
+    for _ in 0..4 {
+        let response = ann.request(reqwest::Method::GET, &large).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        taken.push(response);
+    }
+    let refused = ann.request(reqwest::Method::GET, &large).send().await.unwrap();
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(refused.headers()["retry-after"], "1");
+    assert_eq!(bob.get(&small).await.text, "small");
+    for response in taken {
+        assert_eq!(response.bytes().await.unwrap().len(), LARGEST);
+    }
+    assert_eq!(ann.get(&large).await.expect(StatusCode::OK).text.len(), LARGEST);
 }
