@@ -12,6 +12,7 @@ use trine_db_shard::DbService;
 use crate::accounts::Accounts;
 use crate::config::StarterConfig;
 use crate::documents::Documents;
+use crate::registration_limit::RegistrationLimit;
 use crate::sessions::Sessions;
 use crate::tokens::{TokenDigest, digest};
 
@@ -45,6 +46,7 @@ pub(crate) struct Api {
     pub(crate) sessions: Sessions,
     pub(crate) documents: Documents,
     pub(crate) db: DbService,
+    registrations: RegistrationLimit,
     admin: Option<Arc<TokenDigest>>,
     request_timeout: Duration,
     uploads: Uploads,
@@ -69,6 +71,7 @@ impl Api {
             sessions,
             documents,
             db,
+            registrations: RegistrationLimit::new(&config.registration),
             admin: admin.map(|token| Arc::new(digest(token.expose().as_bytes()))),
             request_timeout,
             uploads: Uploads::new(places(), request_timeout, tasks.clone()),

@@ -25,6 +25,8 @@ pub(crate) struct StarterConfig {
     pub(crate) hashes_at_once: Option<NonZeroU32>,
     /// Failed logins.
     pub(crate) login: LoginConfig,
+    /// New accounts.
+    pub(crate) registration: RegistrationConfig,
 }
 
 /// How many failed logins are let through.
@@ -40,6 +42,17 @@ pub(crate) struct LoginConfig {
     pub(crate) window: Span,
 }
 
+/// How many new accounts are let through.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RegistrationConfig {
+    /// Most registrations from one address, or one /64 of IPv6, within
+    /// `window`; those that are refused count too. Default: 30.
+    pub(crate) per_address: NonZeroU32,
+    /// The time in which so many registrations are forgotten. Default: 1h.
+    pub(crate) window: Span,
+}
+
 impl Default for StarterConfig {
     fn default() -> Self {
         Self {
@@ -49,6 +62,7 @@ impl Default for StarterConfig {
             request_timeout: Span::secs(30),
             hashes_at_once: None,
             login: LoginConfig::default(),
+            registration: RegistrationConfig::default(),
         }
     }
 }
@@ -60,6 +74,12 @@ impl Default for LoginConfig {
             failures_per_address: NonZeroU32::MIN.saturating_add(99),
             window: Span::secs(60),
         }
+    }
+}
+
+impl Default for RegistrationConfig {
+    fn default() -> Self {
+        Self { per_address: NonZeroU32::MIN.saturating_add(29), window: Span::secs(60 * 60) }
     }
 }
 
@@ -82,6 +102,7 @@ impl Settings for StarterConfig {
             ("session_lifetime", self.session_lifetime),
             ("request_timeout", self.request_timeout),
             ("login.window", self.login.window),
+            ("registration.window", self.registration.window),
         ];
         let broken = positive.into_iter().filter(|(_, span)| span.get().is_zero());
         problems.extend(broken.map(|(path, _)| format!("{path}: must be longer than 0")));

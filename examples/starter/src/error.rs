@@ -49,6 +49,9 @@ pub(crate) enum Error {
     /// Too many failed logins of this account or from this address.
     #[error("too many failed logins")]
     TooManyFailures { wait: Duration },
+    /// Too many registrations from this address.
+    #[error("too many registrations from this address")]
+    TooManyRegistrations { wait: Duration },
     /// Too many passwords wait to be hashed.
     #[error("too many logins at once")]
     TooManyHashes,
@@ -97,9 +100,10 @@ impl Fault for Error {
             Self::EmailTaken => ErrorKind::Conflict,
             Self::NoDocument | Self::NoShard { .. } => ErrorKind::NotFound,
             Self::WrongPassword | Self::NoSession(_) | Self::NotAdmin => ErrorKind::Denied,
-            Self::TooManyFailures { .. } | Self::TooManyHashes | Self::NoPlace => {
-                ErrorKind::Exhausted
-            }
+            Self::TooManyFailures { .. }
+            | Self::TooManyRegistrations { .. }
+            | Self::TooManyHashes
+            | Self::NoPlace => ErrorKind::Exhausted,
             Self::NoRandomness { .. } => ErrorKind::Unavailable,
             Self::Internal { .. } => ErrorKind::Internal,
             Self::Db(error) => kind_of_database(error.kind()),
@@ -115,7 +119,7 @@ impl Fault for Error {
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::TooManyFailures { wait } => Some(*wait),
+            Self::TooManyFailures { wait } | Self::TooManyRegistrations { wait } => Some(*wait),
             Self::TooManyHashes | Self::NoPlace => Some(Duration::from_secs(1)),
             Self::Db(error) => error.retry_after(),
             _ => None,

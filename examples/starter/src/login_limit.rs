@@ -1,26 +1,19 @@
-use std::hash::{BuildHasher, Hash, RandomState};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::time::Instant;
-
+use crate::allowance::{Allowance, Use, network};
 use crate::config::LoginConfig;
 use crate::error::{Error, Result};
 
 /// Counts failed logins per account and per address, and refuses further ones
-/// of whoever has too many.
+/// of whoever has too many. Successful logins count for nothing.
 ///
-/// Successful logins count for nothing. Memory is fixed: each name falls into
-/// one of 16,384 slots by a hash whose key is random, so that nobody can
-/// choose a slot to share. As long as the hashing of passwords bounds the
-/// failures per second, only few of the slots are ever full.
+/// As long as the hashing of passwords bounds the failures per second, only few
+/// of the slots of an [`Allowance`] are ever full.
 #[derive(Debug)]
 pub(crate) struct LoginLimit {
-    base: Instant,
-    hasher: RandomState,
-    accounts: Slots,
-    addresses: Slots,
+    accounts: Allowance,
+    addresses: Allowance,
 }
 
 /// Who tries to log in.
@@ -30,15 +23,12 @@ pub(crate) struct Caller<'a> {
     pub(crate) address: Option<IpAddr>,
 }
 
+/// A try that counts as a failure, whatever becomes of it, unless it
+/// [succeeds](Self::succeed).
 #[derive(Debug)]
-struct Slots {
-    /// Per slot, in microseconds since `base`, the moment at which all of its
-    /// failures are forgiven.
-    forgiven_at: Box<[AtomicU64]>,
-    /// How long it takes to forgive one failure, in microseconds.
-    each: u64,
-    /// How many failures are let through before that matters.
-    allowed: u64,
+pub(crate) struct Attempt<'a> {
+    account: Use<'a>,
+    address: Option<Use<'a>>,
 }
 
 impl LoginLimit {
@@ -46,94 +36,54 @@ impl LoginLimit {
     pub(crate) fn new(config: &LoginConfig) -> Self {
         let window = config.window.get();
         Self {
-            base: Instant::now(),
-            hasher: RandomState::new(),
-            accounts: Slots::new(config.failures_per_account.get(), window),
-            addresses: Slots::new(config.failures_per_address.get(), window),
+            accounts: Allowance::new(config.failures_per_account, window),
+            addresses: Allowance::new(config.failures_per_address, window),
         }
     }
 
-    /// Lets the caller try, or says how long to wait.
+    /// Tells whether the caller may try, without counting it.
     ///
     /// # Errors
     ///
     /// Fails with [`Error::TooManyFailures`].
     pub(crate) fn check(&self, caller: Caller<'_>) -> Result<()> {
-        let now = self.now();
-        let (account, address) = self.slots(caller);
-        let wait = account.wait(now).max(address.map_or(0, |slot| slot.wait(now)));
-        if wait == 0 {
-            return Ok(());
+        let of_account = self.accounts.check(caller.account).err();
+        let of_address = caller.address.map(|address| self.addresses.check(network(address)));
+        // The longer of both, nothing being shorter than any.
+        of_account.max(of_address.and_then(Result::err)).map_or(Ok(()), |wait| Err(too_many(wait)))
+    }
+
+    /// Counts a try before its outcome is known: one that is given up halfway,
+    /// such as by a client that hangs up, has failed.
+    ///
+    /// # Errors
+    ///
+    /// Fails with [`Error::TooManyFailures`], and counts nothing then.
+    pub(crate) fn begin(&self, caller: Caller<'_>) -> Result<Attempt<'_>> {
+        let account = self.accounts.count(caller.account).map_err(too_many)?;
+        let address = caller.address.map(|address| self.addresses.count(network(address)));
+        match address.transpose() {
+            Ok(address) => Ok(Attempt { account, address }),
+            Err(wait) => {
+                account.take_back();
+                Err(too_many(wait))
+            }
         }
-        Err(Error::TooManyFailures { wait: Duration::from_micros(wait) })
-    }
-
-    /// Counts a failure.
-    pub(crate) fn record_failure(&self, caller: Caller<'_>) {
-        let now = self.now();
-        let (account, address) = self.slots(caller);
-        account.add(now);
-        if let Some(address) = address {
-            address.add(now);
-        }
-    }
-
-    fn now(&self) -> u64 {
-        u64::try_from(self.base.elapsed().as_micros()).unwrap_or(u64::MAX)
-    }
-
-    fn slots(&self, caller: Caller<'_>) -> (Slot<'_>, Option<Slot<'_>>) {
-        let account = self.accounts.slot(self.hash(caller.account));
-        let address = caller.address.map(|address| match address.to_canonical() {
-            IpAddr::V4(v4) => self.addresses.slot(self.hash(v4)),
-            // A household has a whole /64.
-            IpAddr::V6(v6) => self.addresses.slot(self.hash(v6.to_bits() >> 64)),
-        });
-        (account, address)
-    }
-
-    fn hash(&self, name: impl Hash) -> u64 {
-        self.hasher.hash_one(name)
     }
 }
 
-impl Slots {
-    const COUNT: u64 = 16_384;
-
-    fn new(allowed: u32, window: Duration) -> Self {
-        let window = u64::try_from(window.as_micros()).unwrap_or(u64::MAX);
-        Self {
-            forgiven_at: (0..Self::COUNT).map(|_| AtomicU64::new(0)).collect(),
-            each: (window / u64::from(allowed)).max(1),
-            allowed: allowed.into(),
+impl Attempt<'_> {
+    /// Ends the try as none that failed.
+    pub(crate) fn succeed(self) {
+        self.account.take_back();
+        if let Some(address) = self.address {
+            address.take_back();
         }
     }
-
-    fn slot(&self, hash: u64) -> Slot<'_> {
-        static NEVER: AtomicU64 = AtomicU64::new(0);
-        let index = usize::try_from(hash % Self::COUNT).unwrap_or(0);
-        Slot { slots: self, forgiven_at: self.forgiven_at.get(index).unwrap_or(&NEVER) }
-    }
 }
 
-struct Slot<'a> {
-    slots: &'a Slots,
-    forgiven_at: &'a AtomicU64,
-}
-
-impl Slot<'_> {
-    /// Returns the microseconds until one more try is let through.
-    fn wait(&self, now: u64) -> u64 {
-        let Slots { each, allowed, .. } = self.slots;
-        let owed = self.forgiven_at.load(Ordering::Relaxed).saturating_sub(now);
-        owed.saturating_sub(each.saturating_mul(*allowed - 1))
-    }
-
-    fn add(&self, now: u64) {
-        let add = |at: u64| Some(at.max(now).saturating_add(self.slots.each));
-        // Fails never: the closure always answers.
-        let _ = self.forgiven_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
-    }
+fn too_many(wait: Duration) -> Error {
+    Error::TooManyFailures { wait }
 }
 
 #[cfg(test)]
@@ -153,11 +103,7 @@ mod tests {
     }
 
     fn fail(limit: &LoginLimit, caller: Caller<'_>) -> bool {
-        let is_let_in = limit.check(caller).is_ok();
-        if is_let_in {
-            limit.record_failure(caller);
-        }
-        is_let_in
+        limit.begin(caller).is_ok()
     }
 
     #[tokio::test(start_paused = true)]
@@ -193,5 +139,19 @@ mod tests {
         }
         assert!(limit.check(caller("x@b.c", "2001:db8::ffff")).is_err());
         assert!(limit.check(caller("x@b.c", "2001:db8:0:1::1")).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn neither_a_success_nor_a_refusal_counts() {
+        let limit = limit();
+        let ann = caller("a@b.c", "10.0.0.1");
+        for _ in 0..9 {
+            limit.begin(ann).unwrap().succeed();
+        }
+        assert_eq!((0..9).filter(|_| fail(&limit, ann)).count(), 3);
+        // The address has two left, and what it is refused counts for nobody.
+        assert_eq!((0..9).filter(|_| fail(&limit, caller("b@b.c", "10.0.0.1"))).count(), 2);
+        assert!(fail(&limit, caller("b@b.c", "10.0.0.2")));
+        assert!(!fail(&limit, caller("b@b.c", "10.0.0.2")));
     }
 }

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod accounts;
+mod allowance;
 mod api;
 mod cli;
 mod commands;
@@ -16,6 +17,7 @@ mod failure;
 mod import;
 mod login_limit;
 mod passwords;
+mod registration_limit;
 mod schema;
 mod sessions;
 mod sources;

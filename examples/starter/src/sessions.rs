@@ -78,14 +78,15 @@ impl Sessions {
         self.limit.check(caller)?;
         let account = self.accounts.find_credentials(email).await?;
         let turn = self.passwords.turn().await?;
-        // Once more: those that had their turn meanwhile may have failed.
-        self.limit.check(caller)?;
+        // Those that had their turn meanwhile may have failed; and who hangs up
+        // while this one is hashed has tried.
+        let attempt = self.limit.begin(caller)?;
         let (id, hash) = account.map(|account| (account.id, account.password_hash)).unzip();
         let is_right = turn.matches(password, hash).await?;
         let Some(id) = id.filter(|_| is_right) else {
-            self.limit.record_failure(caller);
             return Err(Error::WrongPassword);
         };
+        attempt.succeed();
         self.accounts.assign_shard(id).await?;
         let token = Token::random()?;
         let expires_at = Timestamp::from(SystemTime::now()).plus(self.lifetime);
@@ -131,5 +132,48 @@ pub(crate) async fn sweep_forever(store: Arc<dyn SessionStore>, token: Cancellat
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trine_db_shard::{DbConfig, DbService};
+
+    use super::*;
+    use crate::config::LoginConfig;
+    use crate::schema;
+
+    const ANN: Caller<'_> = Caller { account: "ann@example.com", address: None };
+
+    #[tokio::test]
+    async fn a_login_that_is_given_up_while_it_is_checked_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = DbConfig::sqlite(folder.path(), 1);
+        let migrated = trine_db_shard::migrate(&config, &schema::migrations()).await.unwrap();
+        assert!(migrated.is_complete());
+        let db = DbService::connect(&config).await.unwrap();
+        let passwords = Passwords::new(1, &trine_core::Tasks::new("test")).unwrap();
+        let accounts = Accounts::new(db.clone(), passwords.clone());
+        let limit = LoginLimit::new(&LoginConfig {
+            failures_per_account: 1.try_into().unwrap(),
+            ..LoginConfig::default()
+        });
+        let store = Arc::new(SqlSessions::new(db));
+        let lifetime = Duration::from_secs(60);
+        let sessions = Sessions::new(accounts, passwords.clone(), limit, store, lifetime);
+        let email = Email::parse(ANN.account).unwrap();
+        let log_in = || sessions.log_in(&email, Secret::new("wrong password"), ANN);
+        let hashing = async {
+            while !format!("{passwords:?}").contains("free: 0") {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = hashing => {}
+            _ = log_in() => {}
+        }
+        let refused = log_in().await;
+        assert!(matches!(refused, Err(Error::TooManyFailures { .. })), "{refused:?}");
     }
 }

@@ -1,4 +1,6 @@
-use axum::extract::State;
+use std::net::SocketAddr;
+
+use axum::extract::{ConnectInfo, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
@@ -30,6 +32,7 @@ pub(super) struct Registered {
 /// `POST /api/accounts`
 pub(super) async fn register(
     State(api): State<Api>,
+    client: Option<Extension<ConnectInfo<SocketAddr>>>,
     ProblemJson(new): ProblemJson<NewAccount>,
 ) -> Result<(StatusCode, Json<Registered>)> {
     let registration = Registration {
@@ -37,6 +40,9 @@ pub(super) async fn register(
         name: Name::parse(&new.name)?,
         password: Password::parse(new.password)?,
     };
+    if let Some(Extension(ConnectInfo(client))) = client {
+        api.registrations.count(client.ip())?;
+    }
     let (account_id, shard_id) = api.accounts.register(registration).await?;
     Ok((StatusCode::CREATED, Json(Registered { account_id, shard_id })))
 }

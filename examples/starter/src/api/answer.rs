@@ -15,7 +15,7 @@ impl IntoResponse for Error {
                 response.headers_mut().insert(WWW_AUTHENTICATE, scheme);
                 response
             }
-            Self::TooManyFailures { wait } => {
+            Self::TooManyFailures { wait } | Self::TooManyRegistrations { wait } => {
                 Problem::too_many_requests(wait).with_detail(self.to_string()).into_response()
             }
             Self::TooLarge => {

@@ -70,3 +70,20 @@ pub(crate) async fn what_is_wrong_with_a_registration_is_named(home: Home) {
     }
     client.register("ann@example.com").await;
 }
+
+pub(crate) async fn too_many_registrations_have_to_wait(home: Home) {
+    let home = home.with_registrations(3);
+    let starter = home.serve().await;
+    let client = starter.client();
+    client.register("ann@example.com").await;
+    client.log_in("ann@example.com").await;
+    let body = |email: &str| json!({ "email": email, "password": PASSWORD, "name": "Ann" });
+    client.post("/api/accounts", body("nobody")).await.expect_problem(422, Some("email"));
+    client.post("/api/accounts", body("ann@example.com")).await.expect_problem(409, Some("email"));
+    client.register("bob@example.com").await;
+    let refused = client.post("/api/accounts", body("eve@example.com")).await;
+    refused.expect_problem(429, None);
+    let wait: u64 = refused.headers["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=1_200).contains(&wait), "{wait}");
+    client.log_in("bob@example.com").await;
+}

@@ -21,6 +21,7 @@ macro_rules! on_every_engine {
 on_every_engine!(
     accounts::an_account_is_registered_and_logs_in,
     accounts::of_fifty_registrations_of_one_address_one_wins,
+    accounts::too_many_registrations_have_to_wait,
     accounts::what_is_wrong_with_a_registration_is_named,
     admin::a_status_is_set_and_obeyed,
     admin::nobody_else_is_an_administrator,

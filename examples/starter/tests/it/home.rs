@@ -81,7 +81,8 @@ impl Home {
 
     fn with(engine: Engine, databases: &str, held: Vec<TestDatabase>) -> Self {
         let settings = format!(
-            "[starter]\nadmin_token = \"{ADMIN_TOKEN}\"\n[container]\ndrain_delay = \"0s\"\n\
+            "[starter]\nadmin_token = \"{ADMIN_TOKEN}\"\n[starter.registration]\n\
+             per_address = 1000000\n[container]\ndrain_delay = \"0s\"\n\
              {databases}"
         );
         let folder = TempDir::new().unwrap();
@@ -96,13 +97,18 @@ impl Home {
         self.path().join("data")
     }
 
-    /// Replaces text in the settings.
+    /// Adds a setting.
     pub(crate) fn with_setting(mut self, section: &str, setting: &str) -> Self {
         let header = format!("[{section}]\n");
         if !self.settings.contains(&header) {
             self.settings += &header;
         }
         self.settings = self.settings.replace(&header, &format!("{header}{setting}\n"));
+        self
+    }
+
+    pub(crate) fn with_registrations(mut self, per_address: u32) -> Self {
+        self.settings = self.settings.replace("1000000", &per_address.to_string());
         self
     }
 
