@@ -1,4 +1,9 @@
 use std::fmt::Write;
+#[cfg(unix)]
+use std::fs;
+use std::fs::DirBuilder;
+#[cfg(unix)]
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -73,7 +78,9 @@ impl Settings {
         Ok(Self { loader: loader.with_environment(environment), data })
     }
 
-    /// Makes the folder of the embedded databases, if there is to be one.
+    /// Makes the folder of the embedded databases, if there is to be one, for
+    /// its owner alone: it holds password hashes and everybody's documents. One
+    /// that is there is left as it is, with a warning if others may enter it.
     ///
     /// # Errors
     ///
@@ -81,7 +88,24 @@ impl Settings {
     pub(crate) fn make_data_folder(&self) -> Result<(), Failure> {
         let Some(path) = &self.data else { return Ok(()) };
         let failed = |cause| Failure::DataFolder { path: path.clone(), cause };
-        std::fs::create_dir_all(path).map_err(failed)
+        let mut folder = DirBuilder::new();
+        folder.recursive(true);
+        #[cfg(unix)]
+        folder.mode(0o700);
+        folder.create(path).map_err(failed)?;
+        #[cfg(unix)]
+        warn_of_others(&fs::metadata(path).map_err(failed)?, path);
+        Ok(())
+    }
+}
+
+#[cfg(unix)]
+fn warn_of_others(folder: &fs::Metadata, path: &Path) {
+    let mode = folder.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        let mode = format!("{mode:03o}");
+        let path = path.display();
+        tracing::warn!(%path, mode, "the data folder may be entered by others: chmod 700 it");
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the program says to its user.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use crate::home::{BOUND, Engine, Home};
 
@@ -22,6 +23,21 @@ mod sqlite {
         let (status, said) = home.run(["migrate"]).await;
         assert_eq!(status.code(), Some(1), "{said}");
         starter.client().get("/health/ready").await.expect(reqwest::StatusCode::OK);
+    }
+
+    #[trine_testkit::test]
+    async fn the_data_folder_is_its_owners_and_a_wider_one_is_complained_of() {
+        let home = Home::sqlite();
+        let mode = || fs::metadata(home.data()).unwrap().permissions().mode() & 0o777;
+        let (status, said) = home.run(["migrate"]).await;
+        assert_eq!(status.code(), Some(0), "{said}");
+        assert_eq!(mode(), 0o700);
+        assert!(!said.contains("may be entered by others"), "{said}");
+        fs::set_permissions(home.data(), fs::Permissions::from_mode(0o755)).unwrap();
+        let (status, said) = home.run(["migrate"]).await;
+        assert_eq!(status.code(), Some(0), "{said}");
+        assert!(said.contains("may be entered by others"), "{said}");
+        assert_eq!(mode(), 0o755, "what somebody chose is theirs to change");
     }
 
     #[trine_testkit::test]
