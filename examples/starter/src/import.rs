@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures_util::stream::{self, Stream, StreamExt};
@@ -96,19 +96,20 @@ impl Import {
                 sender.blocking_send(found).is_ok()
             });
         });
-        let tasks = tasks.clone();
+        let (tasks, folder) = (tasks.clone(), Arc::<Path>::from(self.folder.as_path()));
         let receive = |mut receiver: mpsc::Receiver<Found>| async move {
             Some((receiver.recv().await?, receiver))
         };
         let read = move |found| {
-            let tasks = tasks.clone();
+            let (tasks, folder) = (tasks.clone(), Arc::clone(&folder));
             async move {
                 let (path, name) = match found {
                     Found::File { path, name } => (path, name),
                     Found::Skipped(skipped) => return Err(skipped),
                 };
                 let shown = name.as_str().to_owned();
-                let reading = tasks.spawn_blocking("import read", move || walk::read(&path, name));
+                let read = move || walk::read(&folder, &path, name);
+                let reading = tasks.spawn_blocking("import read", read);
                 let stopped = Reason::Unreadable(std::io::ErrorKind::Interrupted);
                 reading.await.unwrap_or(Err(Skipped { name: shown, reason: stopped }))
             }

@@ -10,7 +10,7 @@ use crate::documents::{DocumentName, MAX_BYTES, NewDocument, count_words};
 /// What a walk comes across.
 #[derive(Debug)]
 pub(super) enum Found {
-    /// A file to read.
+    /// A file to read, by its path below the folder.
     File { path: PathBuf, name: DocumentName },
     /// Something that is no document.
     Skipped(Skipped),
@@ -96,16 +96,16 @@ fn file(folder: &Path, entry: &DirEntry) -> Found {
     if !entry.file_type().is_file() {
         return skipped(Reason::NotAFile);
     }
-    match name(folder, entry.path()) {
-        Some(name) => Found::File { path: entry.path().to_owned(), name },
+    let below = entry.path().strip_prefix(folder).ok();
+    match below.and_then(|below| Some((below.to_owned(), name(below)?))) {
+        Some((path, name)) => Found::File { path, name },
         None => skipped(Reason::Name),
     }
 }
 
 /// Returns the path below the folder with `/` between its parts, on every
 /// system.
-fn name(folder: &Path, path: &Path) -> Option<DocumentName> {
-    let below = path.strip_prefix(folder).ok()?;
+fn name(below: &Path) -> Option<DocumentName> {
     let parts: Vec<_> = below.iter().map(|part| part.to_str()).collect::<Option<_>>()?;
     DocumentName::parse(&parts.join("/")).ok()
 }
@@ -115,33 +115,67 @@ fn shown(folder: &Path, path: &Path) -> String {
     below.display().to_string().escape_debug().to_string()
 }
 
-/// Reads a file that a walk found.
+/// Reads the file at `path` below `folder`, which a walk found. What has taken
+/// its place since, or that of a folder on the way, is not followed.
 ///
 /// # Errors
 ///
 /// Fails with why the file is no document.
-pub(super) fn read(path: &Path, name: DocumentName) -> Result<NewDocument, Skipped> {
-    match read_text(path) {
+pub(super) fn read(folder: &Path, path: &Path, name: DocumentName) -> Result<NewDocument, Skipped> {
+    match read_text(folder, path) {
         Ok(text) => Ok(NewDocument { name, words: count_words(&text), text }),
         Err(reason) => Err(Skipped { name: name.as_str().to_owned(), reason }),
     }
 }
 
-fn read_text(path: &Path) -> Result<String, Reason> {
+fn read_text(folder: &Path, path: &Path) -> Result<String, Reason> {
     let unreadable = |error: io::Error| Reason::Unreadable(error.kind());
-    let file = File::open(path).map_err(unreadable)?;
-    let length = file.metadata().map_err(unreadable)?.len();
+    let file = open(folder, path)?;
+    let metadata = file.metadata().map_err(unreadable)?;
+    if !metadata.is_file() {
+        return Err(Reason::NotAFile);
+    }
     let most = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX);
-    if length > most {
+    if metadata.len() > most {
         return Err(Reason::TooLarge);
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default());
     // It may have grown since.
     file.take(most + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() > MAX_BYTES {
         return Err(Reason::TooLarge);
     }
     String::from_utf8(bytes).map_err(|_| Reason::NotText)
+}
+
+/// Opens a file without following any link below `folder`, and without waiting
+/// for the other end of a pipe.
+#[cfg(unix)]
+fn open(folder: &Path, path: &Path) -> Result<File, Reason> {
+    use std::ffi::OsStr;
+    use std::os::fd::{AsFd, BorrowedFd};
+
+    use rustix::fs::{CWD, Mode, OFlags, openat};
+
+    let unreadable = |error| match error {
+        rustix::io::Errno::LOOP => Reason::Link,
+        error => Reason::Unreadable(io::Error::from(error).kind()),
+    };
+    let open = |at: BorrowedFd<'_>, part: &OsStr, flags| {
+        openat(at, part, OFlags::RDONLY | OFlags::CLOEXEC | flags, Mode::empty())
+            .map_err(unreadable)
+    };
+    let mut at = open(CWD, folder.as_os_str(), OFlags::DIRECTORY)?;
+    for part in path.parent().into_iter().flat_map(Path::iter) {
+        at = open(at.as_fd(), part, OFlags::DIRECTORY | OFlags::NOFOLLOW)?;
+    }
+    let file = path.file_name().unwrap_or_default();
+    open(at.as_fd(), file, OFlags::NOFOLLOW | OFlags::NONBLOCK).map(File::from)
+}
+
+#[cfg(not(unix))]
+fn open(folder: &Path, path: &Path) -> Result<File, Reason> {
+    File::open(folder.join(path)).map_err(|error| Reason::Unreadable(error.kind()))
 }
 
 #[cfg(test)]
@@ -154,7 +188,7 @@ mod tests {
         let (mut files, mut skipped) = (Vec::new(), Vec::new());
         walk(folder, data, |found| {
             match found {
-                Found::File { path, name } => match read(&path, name) {
+                Found::File { path, name } => match read(folder, &path, name) {
                     Ok(document) => files.push(document.name.as_str().to_owned()),
                     Err(Skipped { name, reason }) => skipped.push((name, reason)),
                 },
@@ -208,7 +242,29 @@ mod tests {
     #[test]
     fn a_file_that_is_gone_is_skipped() {
         let name = DocumentName::parse("gone").unwrap();
-        let skipped = read(Path::new("/nowhere/gone"), name).unwrap_err();
+        let skipped = read(Path::new("/nowhere"), Path::new("gone"), name).unwrap_err();
         assert_eq!(skipped.reason, Reason::Unreadable(io::ErrorKind::NotFound));
+    }
+
+    /// What is read may have been replaced since the walk came by.
+    #[trine_testkit::test(timeout = "20s")]
+    async fn what_took_the_place_of_a_file_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let reason = |path: &str| {
+            let name = DocumentName::parse(path).unwrap();
+            read(root, Path::new(path), name).unwrap_err().reason
+        };
+        std::os::unix::fs::symlink("/etc/hostname", root.join("link")).unwrap();
+        assert_eq!(reason("link"), Reason::Link);
+        std::os::unix::fs::symlink("/etc", root.join("linked")).unwrap();
+        let linked = reason("linked/hostname");
+        assert_eq!(linked, Reason::Unreadable(io::ErrorKind::NotADirectory));
+        fs::create_dir(root.join("folder")).unwrap();
+        assert_eq!(reason("folder"), Reason::NotAFile);
+        let mode = rustix::fs::Mode::RWXU;
+        let fifo = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, root.join("fifo"), fifo, mode, 0).unwrap();
+        assert_eq!(reason("fifo"), Reason::NotAFile);
     }
 }
