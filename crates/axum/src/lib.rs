@@ -53,6 +53,8 @@
 //!   (`a_deadline_is_the_callers_but_never_beyond_the_servers`), and an
 //!   idempotency key means the same tenant, method and path only
 //!   (`a_seed_is_the_same_for_the_same_request_only`).
+//! * Strangers who may ask [`probes`] get neither details nor metrics
+//!   (`probes_tell_a_status_and_details_the_rest`).
 //! * A server that stops accepts nothing new, finishes what is in flight, and
 //!   cuts what does not end in time
 //!   (`requests_in_flight_are_finished_and_new_connections_are_not`,
@@ -76,7 +78,7 @@ pub use context::{ContextLayer, ContextService, REQUEST_ID, REQUEST_TIMEOUT};
 pub use extract::{ProblemJson, ProblemPath, ProblemQuery, ProblemText};
 pub use problem::status::status_of;
 pub use problem::{FieldProblem, Problem};
-pub use routes::{routes, with_problem_fallbacks};
+pub use routes::{details, probes, routes, with_problem_fallbacks};
 pub use serve::{ServeError, serve};
 
 #[cfg(doctest)]

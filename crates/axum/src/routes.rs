@@ -10,7 +10,8 @@ use trine_core::{Health, HealthStatus, Operations};
 
 use crate::Problem;
 
-/// Returns the routes for orchestrators and monitors:
+/// Returns the routes for orchestrators and monitors, [`probes`] and
+/// [`details`] together:
 ///
 /// | route | answer |
 /// |---|---|
@@ -19,12 +20,26 @@ use crate::Problem;
 /// | `/health` | every service with its details, 503 if a required one is down |
 /// | `/metrics` | the Prometheus text format 0.0.4 |
 ///
-/// The last two tell about the inside, though no secrets: keep them from
-/// strangers.
+/// The last two are not for strangers. Serve all of them together only where
+/// none can reach them, such as on a listener of their own.
 pub fn routes(operations: Arc<dyn Operations>) -> Router {
+    probes(Arc::clone(&operations)).merge(details(operations))
+}
+
+/// Returns `/health/live` and `/health/ready`, which tell a status and what the
+/// container says of it, at most the names of services that are down: anybody
+/// may ask.
+pub fn probes(operations: Arc<dyn Operations>) -> Router {
     Router::new()
         .route("/health/live", get(live))
         .route("/health/ready", get(ready))
+        .with_state(operations)
+}
+
+/// Returns `/health` and `/metrics`. They hold no secrets, but addresses, names
+/// of services and what drivers say: put an authentication around them.
+pub fn details(operations: Arc<dyn Operations>) -> Router {
+    Router::new()
         .route("/health", get(health))
         .route("/metrics", get(metrics))
         .with_state(operations)

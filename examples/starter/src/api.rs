@@ -79,6 +79,14 @@ impl Api {
         }
     }
 
+    /// Returns `routes` for those who show the administrator's token.
+    pub(crate) fn for_admin<S: Clone + Send + Sync + 'static>(
+        &self,
+        routes: Router<S>,
+    ) -> Router<S> {
+        routes.route_layer(from_fn_with_state(self.clone(), access::require_admin))
+    }
+
     /// Returns the routes below `/api`.
     pub(crate) fn routes(self) -> Router {
         let owned = Router::new()
@@ -90,9 +98,9 @@ impl Api {
                 put(documents::store).get(documents::read).delete(documents::remove),
             )
             .route_layer(from_fn_with_state(self.clone(), access::require_session));
-        let admin = Router::new()
-            .route("/api/admin/shards/{id}/status", post(admin::set_shard_status))
-            .route_layer(from_fn_with_state(self.clone(), access::require_admin));
+        let admin = self.for_admin(
+            Router::new().route("/api/admin/shards/{id}/status", post(admin::set_shard_status)),
+        );
         Router::new()
             .route("/api/accounts", post(accounts::register))
             .route("/api/sessions", post(sessions::log_in))

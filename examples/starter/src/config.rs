@@ -13,7 +13,8 @@ pub(crate) struct StarterConfig {
     /// Where the server listens. Default: 127.0.0.1:8080.
     pub(crate) listen: SocketAddr,
     /// What an administrator shows as `authorization: Bearer …`, at least 16
-    /// bytes. Without it, nobody is an administrator.
+    /// bytes; monitors show it for `/health` and `/metrics`. Without it, nobody
+    /// is an administrator.
     pub(crate) admin_token: Option<Secret>,
     /// How long an access token is good for. Default: 12h.
     pub(crate) session_lifetime: Span,

@@ -5,7 +5,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::routing::get;
 use http::Request;
-use trine_axum::{routes, with_problem_fallbacks};
+use trine_axum::{details, probes, routes, with_problem_fallbacks};
 use trine_core::{Health, HealthStatus, Metrics, Operations, Snapshot};
 
 use crate::ask;
@@ -106,4 +106,19 @@ async fn unknown_paths_and_methods_are_problems() {
         assert_eq!(answer.header("content-type"), Some("application/problem+json"));
         assert_eq!(answer.header("allow"), Some("GET,HEAD"), "{path}");
     }
+}
+
+#[tokio::test]
+async fn probes_tell_a_status_and_details_the_rest() {
+    let statuses = async |router: Router| {
+        let mut statuses = Vec::new();
+        for path in ["/health/live", "/health/ready", "/health", "/metrics"] {
+            statuses.push(crate::get(&router, path).await.status);
+        }
+        statuses
+    };
+    assert_eq!(statuses(probes(Fake::new())).await, [200, 200, 404, 404]);
+    assert_eq!(statuses(details(Fake::new())).await, [404, 404, 200, 200]);
+    let alive = crate::get(&probes(Fake::new()), "/health/live").await;
+    assert!(!alive.text().contains("db.default"), "{}", alive.text());
 }

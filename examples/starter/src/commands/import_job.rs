@@ -70,5 +70,5 @@ fn tell_what_to_try(address: SocketAddr, password: Option<&Secret>) {
     say(format_args!(
         "  curl -s '{url}/api/documents?limit=5' -H \"authorization: Bearer $TOKEN\""
     ));
-    say(format_args!("  curl -s {url}/health"));
+    say(format_args!("  curl -s {url}/health/ready"));
 }

@@ -75,7 +75,8 @@ async fn serve_until(
         }
     };
     let operations = Arc::new(app.container.clone());
-    let routes = trine_axum::routes(operations).merge(app.api.clone().routes());
+    let details = app.api.for_admin(trine_axum::details(operations.clone()));
+    let routes = trine_axum::probes(operations).merge(details).merge(app.api.clone().routes());
     let routes = trine_axum::with_problem_fallbacks(routes);
     let drain = app.container.config().drain_timeout.get();
     let server = |stop: CancellationToken| {

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::client::Client;
-use crate::home::{BOUND, Home, Starter};
+use crate::home::{ADMIN_TOKEN, BOUND, Home, Starter};
 
 /// A load balancer in small: it sends to whoever says that it is ready.
 #[derive(Debug)]
@@ -125,13 +125,23 @@ mod sqlite {
     }
 
     #[trine_testkit::test]
-    async fn health_and_metrics_tell_about_the_database() {
+    async fn health_and_metrics_tell_the_administrator_about_the_database() {
         let home = Home::sqlite();
         let starter = home.serve().await;
-        let health = starter.client().get("/health").await.expect(StatusCode::OK).json;
+        let ann = starter.account("ann@example.com").await;
+        for path in ["/health", "/metrics"] {
+            starter.client().get(path).await.expect_problem(401, None);
+            ann.get(path).await.expect_problem(403, None);
+        }
+        for path in ["/health/live", "/health/ready"] {
+            let told = starter.client().get(path).await.expect(StatusCode::OK);
+            assert!(!told.text.contains("db.default"), "{}", told.text);
+        }
+        let admin = starter.client().with_token(ADMIN_TOKEN);
+        let health = admin.get("/health").await.expect(StatusCode::OK).json;
         assert_eq!(health["status"], "up", "{health}");
         assert!(health.to_string().contains("db.default"), "{health}");
-        let metrics = starter.client().get("/metrics").await.expect(StatusCode::OK).text;
+        let metrics = admin.get("/metrics").await.expect(StatusCode::OK).text;
         assert!(metrics.contains("trine_db_operations_total{"), "{metrics}");
     }
 }
