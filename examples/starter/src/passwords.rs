@@ -5,16 +5,13 @@ use std::time::Duration;
 use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use trine_core::{Secret, Tasks};
+use trine_core::{CallContext, Deadline, Secret, Tasks};
 
 use crate::error::{Error, Result};
 use crate::tokens::fill_random;
 
 /// Most callers that wait for their turn; more are refused at once.
 const WAITING: usize = 256;
-
-/// Longest wait for a turn.
-const LONGEST_WAIT: Duration = Duration::from_secs(15);
 
 /// Makes and checks Argon2id hashes with 19 MiB each.
 ///
@@ -31,14 +28,16 @@ struct Shared {
     places: Arc<Semaphore>,
     /// Turns for callers that hash.
     turns: Arc<Semaphore>,
+    longest_wait: Duration,
     memory: Mutex<Vec<Vec<Block>>>,
     /// Checked in place of the hash of an account that does not exist, so that
     /// both answers take the same time.
     decoy: PasswordHash,
 }
 
-/// The right to hash now. Other work that must not outrun the hashing, such as
-/// counting failed logins, is done while it is held.
+/// The right to hash now. Work that must not outrun the hashing, such as
+/// counting a login as failed until it succeeds, is done before the right is
+/// used.
 pub(crate) struct Turn {
     shared: Arc<Shared>,
     held: (OwnedSemaphorePermit, OwnedSemaphorePermit),
@@ -46,12 +45,12 @@ pub(crate) struct Turn {
 
 impl Passwords {
     /// Returns a hasher that runs at most `at_once` hashes on threads of
-    /// `tasks`.
+    /// `tasks`, and lets nobody wait longer than `longest_wait` for a turn.
     ///
     /// # Errors
     ///
     /// Fails with `Unavailable` if the system has no random bits to give.
-    pub(crate) fn new(at_once: usize, tasks: &Tasks) -> Result<Self> {
+    pub(crate) fn new(at_once: usize, longest_wait: Duration, tasks: &Tasks) -> Result<Self> {
         let mut random = [0; Params::DEFAULT_OUTPUT_LEN];
         fill_random(&mut random)?;
         let decoy = stored(&Params::DEFAULT, &random_salt()?, &random)?;
@@ -59,6 +58,7 @@ impl Passwords {
             tasks: tasks.clone(),
             places: Arc::new(Semaphore::new(at_once.saturating_add(WAITING))),
             turns: Arc::new(Semaphore::new(at_once)),
+            longest_wait,
             memory: Mutex::default(),
             decoy,
         };
@@ -71,14 +71,16 @@ impl Passwords {
     ///
     /// # Errors
     ///
-    /// Fails with `Exhausted` if too many wait already, or after 15 s.
+    /// Fails with `Exhausted` if too many wait already, and after the longest
+    /// wait or at the deadline of the call.
     pub(crate) async fn turn(&self) -> Result<Turn> {
         let shared = &self.shared;
         let place = Arc::clone(&shared.places).try_acquire_owned();
         let Ok(place) = place else { return Err(Error::TooManyHashes) };
         let waiting = Arc::clone(&shared.turns).acquire_owned();
-        match tokio::time::timeout(LONGEST_WAIT, waiting).await {
-            Ok(Ok(turn)) => Ok(Turn { shared: Arc::clone(shared), held: (place, turn) }),
+        let deadline = Deadline::after(shared.longest_wait);
+        match deadline.or_earlier(CallContext::current().deadline()).limit(waiting).await {
+            Some(Ok(turn)) => Ok(Turn { shared: Arc::clone(shared), held: (place, turn) }),
             _ => Err(Error::TooManyHashes),
         }
     }
@@ -196,8 +198,10 @@ mod tests {
 
     use super::*;
 
+    const LONGEST: Duration = Duration::from_secs(9);
+
     fn passwords(at_once: usize) -> Passwords {
-        Passwords::new(at_once, &Tasks::new("test")).unwrap()
+        Passwords::new(at_once, LONGEST, &Tasks::new("test")).unwrap()
     }
 
     #[tokio::test]
@@ -264,5 +268,17 @@ mod tests {
         assert_eq!(refused, WAITING + 1);
         drop(held);
         assert!(passwords.turn().await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_longer_than_the_caller_does() {
+        let passwords = passwords(1);
+        let _held = passwords.turn().await.unwrap();
+        let start = tokio::time::Instant::now();
+        let impatient = CallContext::default().with_deadline(Deadline::after(LONGEST / 9));
+        assert!(impatient.scope(passwords.turn()).await.is_err());
+        assert_eq!(start.elapsed(), LONGEST / 9);
+        assert!(passwords.turn().await.is_err());
+        assert_eq!(start.elapsed(), LONGEST / 9 + LONGEST);
     }
 }

@@ -152,7 +152,8 @@ mod tests {
         let migrated = trine_db_shard::migrate(&config, &schema::migrations()).await.unwrap();
         assert!(migrated.is_complete());
         let db = DbService::connect(&config).await.unwrap();
-        let passwords = Passwords::new(1, &trine_core::Tasks::new("test")).unwrap();
+        let tasks = trine_core::Tasks::new("test");
+        let passwords = Passwords::new(1, Duration::from_secs(9), &tasks).unwrap();
         let accounts = Accounts::new(db.clone(), passwords.clone());
         let limit = LoginLimit::new(&LoginConfig {
             failures_per_account: 1.try_into().unwrap(),

@@ -83,7 +83,8 @@ impl Plan {
         let config = self.starter;
         let container = self.configured.build()?;
         let (db, tasks) = (container.db()?, container.tasks());
-        let passwords = Passwords::new(config.hashes(), tasks)?;
+        let longest_wait = config.request_timeout.get();
+        let passwords = Passwords::new(config.hashes(), longest_wait, tasks)?;
         let accounts = Accounts::new(db.clone(), passwords.clone());
         let documents = Documents::new(db.clone());
         let store: Arc<dyn SessionStore> = Arc::new(SqlSessions::new(db.clone()));
