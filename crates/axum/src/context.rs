@@ -37,7 +37,9 @@ type Tenant = dyn Fn(&Parts) -> Option<Arc<str>> + Send + Sync;
 /// * Deadline: `Request-Timeout` from now, at most the server's maximum, which
 ///   holds without the header too. Services obey it; the handler itself is not
 ///   cut off.
-/// * Tenant: what the host's function finds in the request.
+/// * Tenant: what the host's function finds in the request. A middleware further
+///   in, such as one that looks a session up, may set it by
+///   [`CallContext::with_tenant`] instead.
 /// * Seed: that of `Idempotency-Key`, apart for each tenant, method and path. A
 ///   host whose clients have keys in common needs a tenant for each.
 ///

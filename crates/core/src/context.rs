@@ -75,6 +75,11 @@ impl CallContext {
 
     /// Sets whom the call is made for.
     ///
+    /// A seed that is there already was made without knowing the tenant, so it
+    /// is replaced by one of the tenant's own: what one tenant's client chose
+    /// never names the writes of another. Setting the same tenant again changes
+    /// nothing.
+    ///
     /// # Errors
     ///
     /// Fails with [`InvalidTenant`] if the text is empty, longer than
@@ -84,6 +89,9 @@ impl CallContext {
         let length = tenant.len();
         if length == 0 || length > Self::MAX_TENANT || tenant.chars().any(char::is_control) {
             return Err(InvalidTenant { length });
+        }
+        if self.tenant.as_deref() != Some(&*tenant) {
+            self.seed = self.seed.map(|seed| seed.of_tenant(&tenant));
         }
         self.tenant = Some(tenant);
         Ok(self)
@@ -166,6 +174,10 @@ impl Seed {
     pub fn from_text(scope: &str, text: &str) -> Self {
         let name = format!("{}:{scope}{text}", scope.len());
         Self(Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes()).as_u128())
+    }
+
+    fn of_tenant(self, tenant: &str) -> Self {
+        Self(Uuid::new_v5(&Uuid::from_u128(self.0), tenant.as_bytes()).as_u128())
     }
 
     /// Returns the bits.
@@ -269,6 +281,18 @@ mod tests {
         let other = CallContext::default().with_seed(Seed::from_u128(8));
         assert_ne!(other.idempotency_key("db", "charge"), Some(key("db", "charge")));
         assert_eq!(CallContext::default().idempotency_key("db", "charge"), None);
+    }
+
+    #[test]
+    fn tenants_share_no_seed_whenever_they_become_known() {
+        let late = |tenant: &str| seeded().with_tenant(tenant).unwrap();
+        assert_eq!(late("a").seed(), late("a").seed());
+        assert_ne!(late("a").seed(), late("b").seed());
+        assert_ne!(late("a").seed(), seeded().seed());
+        assert_eq!(late("a").with_tenant("a").unwrap().seed(), late("a").seed());
+        assert_eq!(CallContext::default().with_tenant("a").unwrap().seed(), None);
+        let chosen = CallContext::default().with_tenant("a").unwrap().with_seed(Seed(7));
+        assert_eq!(chosen.seed(), Some(Seed(7)), "whoever sets it later knows the tenant");
     }
 
     #[test]

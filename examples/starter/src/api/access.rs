@@ -15,7 +15,8 @@ use crate::tokens::{Token, digest};
 pub(super) struct Owner(pub(super) Uuid);
 
 /// Lets calls through that show the token of a session, in the name of its
-/// account: what it asks of the databases counts towards its share of them.
+/// account: what it asks of the databases counts towards its share of them, and
+/// its idempotency keys are its own.
 pub(super) async fn require_session(
     State(api): State<Api>,
     mut request: Request,
