@@ -49,6 +49,19 @@ pub(crate) struct Serve {
     pub(crate) exit_after_import: bool,
 }
 
+impl Serve {
+    /// Returns the name of an option that was given, if there is one.
+    pub(crate) fn any(&self) -> Option<&'static str> {
+        let Self { listen, import, exit_after_import } = self;
+        let given = [
+            ("--listen", listen.is_some()),
+            ("--import", import.is_some()),
+            ("--exit-after-import", *exit_after_import),
+        ];
+        given.into_iter().find_map(|(name, is_given)| is_given.then_some(name))
+    }
+}
+
 /// What to do instead of serving.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {

@@ -16,6 +16,10 @@ mod serve;
 ///
 /// Fails with what keeps it from being done.
 pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
+    if let (Some(_), Some(option)) = (&cli.command, cli.serve.any()) {
+        let text = format!("{option} is about serving and means nothing beside a command");
+        return Err(Failure::Usage(text));
+    }
     let wiring = Wiring::new();
     if let Some(Command::Config { what: ConfigCommand::Schema }) = cli.command {
         say(format_args!("{:#}", wiring.builder.schema()?));

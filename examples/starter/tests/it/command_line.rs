@@ -96,7 +96,12 @@ mod sqlite {
         let home = Home::sqlite();
         let nowhere = home.path().join("nowhere");
         let nowhere = nowhere.to_str().unwrap();
-        let cases: [&[&str]; 5] = [
+        let here = home.path().to_str().unwrap();
+        let cases: [&[&str]; 9] = [
+            &["--import", here, "--exit-after-import", "migrate"],
+            &["--listen", "127.0.0.1:0", "migrate"],
+            &["--import", here, "migrate", "--print"],
+            &["--listen", "127.0.0.1:0", "config", "schema"],
             &["--import", nowhere],
             &["--exit-after-import"],
             &["--profile", "staging"],
