@@ -18,6 +18,9 @@ pub(crate) struct StarterConfig {
     pub(crate) admin_token: Option<Secret>,
     /// How long an access token is good for. Default: 12h.
     pub(crate) session_lifetime: Span,
+    /// Most sessions of one account; a login beyond that ends the oldest.
+    /// Default: 32.
+    pub(crate) sessions_per_account: NonZeroU32,
     /// Longest time of one request, as far as the starter and its databases
     /// decide. Default: 30s.
     pub(crate) request_timeout: Span,
@@ -60,6 +63,7 @@ impl Default for StarterConfig {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             admin_token: None,
             session_lifetime: Span::secs(12 * 60 * 60),
+            sessions_per_account: NonZeroU32::MIN.saturating_add(31),
             request_timeout: Span::secs(30),
             hashes_at_once: None,
             login: LoginConfig::default(),

@@ -7,7 +7,7 @@ pub(crate) fn migrations() -> [MigrationSet; 2] {
 }
 
 fn global() -> MigrationSet {
-    MigrationSet::new("starter-accounts", MigrationScope::Global).step(
+    let set = MigrationSet::new("starter-accounts", MigrationScope::Global).step(
         MigrationStep::new(1, "accounts and sessions")
             .on(
                 "sqlite",
@@ -48,6 +48,10 @@ fn global() -> MigrationSet {
                     ) ENGINE=InnoDB",
                 ],
             ),
+    );
+    let index = "CREATE INDEX session_of_account ON session (account_id, expires_at)";
+    set.step(
+        MigrationStep::new(2, "sessions of an account").on("sqlite", [index]).on("mysql", [index]),
     )
 }
 

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -9,6 +10,7 @@ use trine_db_shard::Timestamp;
 use uuid::Uuid;
 
 use crate::accounts::{Accounts, Email, Password};
+use crate::config::StarterConfig;
 use crate::error::{Error, NoSession, Result};
 use crate::login_limit::{Caller, LoginLimit};
 use crate::passwords::Passwords;
@@ -26,13 +28,17 @@ pub(crate) trait SessionStore: fmt::Debug + Send + Sync + 'static {
     async fn insert(&self, digest: TokenDigest, account: Uuid, expires_at: Timestamp)
     -> Result<()>;
 
+    /// Removes the sessions of `account` but those `keep` that expire last. Of
+    /// sessions that expire at the same moment it may remove more. Idempotent.
+    async fn trim(&self, account: Uuid, keep: u32) -> Result<()>;
+
     /// Returns whose session it is, `None` if there is none at `now`.
     async fn find(&self, digest: TokenDigest, now: Timestamp) -> Result<Option<Uuid>>;
 
     /// Removes a session. Idempotent.
     async fn remove(&self, digest: TokenDigest) -> Result<()>;
 
-    /// Removes what has expired at `now`.
+    /// Removes what has expired at `now`, in steps that hold no lock for long.
     async fn sweep(&self, now: Timestamp) -> Result<()>;
 }
 
@@ -44,21 +50,28 @@ pub(crate) struct Sessions {
     limit: Arc<LoginLimit>,
     store: Arc<dyn SessionStore>,
     lifetime: Duration,
+    per_account: NonZeroU32,
 }
 
 impl Sessions {
     pub(crate) fn new(
         accounts: Accounts,
         passwords: Passwords,
-        limit: LoginLimit,
         store: Arc<dyn SessionStore>,
-        lifetime: Duration,
+        config: &StarterConfig,
     ) -> Self {
-        Self { accounts, passwords, limit: Arc::new(limit), store, lifetime }
+        Self {
+            accounts,
+            passwords,
+            limit: Arc::new(LoginLimit::new(&config.login)),
+            store,
+            lifetime: config.session_lifetime.get(),
+            per_account: config.sessions_per_account,
+        }
     }
 
     /// Checks a password and returns the token of a new session with its
-    /// lifetime.
+    /// lifetime. If the account has too many sessions, its oldest end.
     ///
     /// # Errors
     ///
@@ -90,6 +103,7 @@ impl Sessions {
         self.accounts.assign_shard(id).await?;
         let token = Token::random()?;
         let expires_at = Timestamp::from(SystemTime::now()).plus(self.lifetime);
+        self.store.trim(id, self.per_account.get() - 1).await?;
         self.store.insert(token.digest(), id, expires_at).await?;
         Ok((token, self.lifetime))
     }
@@ -140,7 +154,6 @@ mod tests {
     use trine_db_shard::{DbConfig, DbService};
 
     use super::*;
-    use crate::config::LoginConfig;
     use crate::schema;
 
     const ANN: Caller<'_> = Caller { account: "ann@example.com", address: None };
@@ -155,13 +168,10 @@ mod tests {
         let tasks = trine_core::Tasks::new("test");
         let passwords = Passwords::new(1, Duration::from_secs(9), &tasks).unwrap();
         let accounts = Accounts::new(db.clone(), passwords.clone());
-        let limit = LoginLimit::new(&LoginConfig {
-            failures_per_account: 1.try_into().unwrap(),
-            ..LoginConfig::default()
-        });
+        let mut config = StarterConfig::default();
+        config.login.failures_per_account = NonZeroU32::MIN;
         let store = Arc::new(SqlSessions::new(db));
-        let lifetime = Duration::from_secs(60);
-        let sessions = Sessions::new(accounts, passwords.clone(), limit, store, lifetime);
+        let sessions = Sessions::new(accounts, passwords.clone(), store, &config);
         let email = Email::parse(ANN.account).unwrap();
         let log_in = || sessions.log_in(&email, Secret::new("wrong password"), ANN);
         let hashing = async {

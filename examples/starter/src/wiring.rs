@@ -9,7 +9,6 @@ use crate::api::Api;
 use crate::config::StarterConfig;
 use crate::documents::Documents;
 use crate::failure::Failure;
-use crate::login_limit::LoginLimit;
 use crate::passwords::Passwords;
 use crate::schema;
 use crate::sessions::{SessionStore, Sessions, SqlSessions, sweep_forever};
@@ -94,9 +93,7 @@ impl Plan {
             move || sweep_forever(Arc::clone(&store), token.clone())
         };
         tasks.supervise("sweep sessions", Intensity::default(), sweep);
-        let limit = LoginLimit::new(&config.login);
-        let lifetime = config.session_lifetime.get();
-        let sessions = Sessions::new(accounts.clone(), passwords, limit, store, lifetime);
+        let sessions = Sessions::new(accounts.clone(), passwords, store, &config);
         let api = Api::new(accounts.clone(), sessions, documents.clone(), db, &config, tasks);
         Ok(App { container, accounts, documents, api })
     }

@@ -35,5 +35,6 @@ on_every_engine!(
     import::a_folder_is_imported_and_imported_again,
     sessions::a_login_does_not_tell_which_half_is_wrong,
     sessions::a_session_ends_when_asked_to_and_in_time,
+    sessions::of_too_many_sessions_the_oldest_end,
     sessions::too_many_failed_logins_have_to_wait,
 );

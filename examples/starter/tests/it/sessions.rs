@@ -29,6 +29,23 @@ pub(crate) async fn a_session_ends_when_asked_to_and_in_time(home: Home) {
     starter.client().get("/api/me").await.expect_problem(401, None);
 }
 
+pub(crate) async fn of_too_many_sessions_the_oldest_end(home: Home) {
+    let home = home.with_setting("starter", "sessions_per_account = 3");
+    let starter = home.serve().await;
+    let bob = starter.account("bob@example.com").await;
+    let client = starter.client();
+    client.register("ann@example.com").await;
+    let mut sessions = Vec::new();
+    for _ in 0..5 {
+        sessions.push(client.log_in("ann@example.com").await);
+    }
+    for (n, session) in sessions.iter().enumerate() {
+        let expected = if n < 2 { 401 } else { 200 };
+        assert_eq!(session.get("/api/me").await.status, expected, "{n}");
+    }
+    bob.get("/api/me").await.expect(StatusCode::OK);
+}
+
 pub(crate) async fn a_login_does_not_tell_which_half_is_wrong(home: Home) {
     let starter = home.serve().await;
     let client = starter.client();
