@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use trine::TelemetryError;
-use trine_core::{BoxError, Report};
+use trine_core::{BoxError, ErrorKind, Fault, Report};
 
 use crate::terminal::complain;
 
@@ -65,8 +65,21 @@ impl Failure {
             }
             other => {
                 complain(format_args!("error: {}", Report(other)));
-                ExitCode::from(1)
+                ExitCode::from(if other.is_of_configuration() { 2 } else { 1 })
             }
+        }
+    }
+
+    /// Tells whether trying again is of no use before the configuration was
+    /// changed: some of it is only found wrong by what it configures.
+    fn is_of_configuration(&self) -> bool {
+        match self {
+            Self::Container(error) => {
+                matches!(error, trine::Error::Build { .. } | trine::Error::Start { .. })
+                    && error.kind() == ErrorKind::Invalid
+            }
+            Self::Db(error) => error.kind() == ErrorKind::Invalid,
+            _ => false,
         }
     }
 }
@@ -86,5 +99,20 @@ mod tests {
         let failure = Failure::from(container.run(std::future::pending()).await.unwrap_err());
         assert!(matches!(failure, Failure::Container(trine::Error::Task(_))), "{failure}");
         assert_eq!(failure.report(), ExitCode::from(1));
+    }
+
+    #[test]
+    fn a_configuration_that_only_the_start_finds_wrong_ends_the_program_with_2() {
+        let of = |kind| {
+            let cause = || BoxError::from("a setting of the server");
+            let service = || "db.default".into();
+            let start =
+                trine::Error::Start { service: service(), kind, cause: cause(), rollback: vec![] };
+            let build = trine::Error::Build { service: service(), kind, cause: cause() };
+            [start, build].map(|error| Failure::from(error).report())
+        };
+        assert_eq!(of(ErrorKind::Invalid), [ExitCode::from(2); 2]);
+        assert_eq!(of(ErrorKind::Conflict), [ExitCode::from(1); 2]);
+        assert_eq!(of(ErrorKind::Unavailable), [ExitCode::from(1); 2]);
     }
 }
