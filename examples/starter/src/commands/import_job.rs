@@ -26,8 +26,15 @@ impl ImportJob {
     /// databases.
     pub(super) async fn run(&self, app: &App, address: Option<SocketAddr>) -> Result<(), Failure> {
         app.container.start().await?;
-        let demo = DemoAccount::find_or_make(&app.accounts).await?;
-        tell_account(&demo);
+        let email = DemoAccount::EMAIL;
+        let demo = DemoAccount::find_or_make(&app.accounts, |password| {
+            say(format_args!("making the account {email}; its password is shown only now"));
+            say(format_args!("  password: {}", password.expose()));
+        });
+        let demo = demo.await?;
+        if demo.password.is_none() {
+            say(format_args!("the account {email} is kept, with the password it has"));
+        }
         let import = Import {
             folder: self.folder.clone(),
             data: self.data.clone(),
@@ -42,17 +49,6 @@ impl ImportJob {
             tell_what_to_try(address, demo.password.as_ref());
         }
         Ok(())
-    }
-}
-
-fn tell_account(demo: &DemoAccount) {
-    let email = DemoAccount::EMAIL;
-    match &demo.password {
-        Some(password) => {
-            say(format_args!("made the account {email}; its password is shown only now"));
-            say(format_args!("  password: {}", password.expose()));
-        }
-        None => say(format_args!("the account {email} is kept, with the password it has")),
     }
 }
 
