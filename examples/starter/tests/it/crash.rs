@@ -56,6 +56,7 @@ async fn kill_the_starter(home: Home, mut plan: SoakPlan) {
         slowest = slowest.max(start.elapsed());
         assert_clean(round, book.audit(&starter.client()).await);
     }
+    assert!(book.documents() > 0, "no document was acknowledged");
     println!("{} acknowledged, none lost; ready again in at most {slowest:?}", book.acknowledged());
 }
 
@@ -84,6 +85,7 @@ async fn kill_the_database(mut plan: SoakPlan) {
         assert!(starter.process.is_running(), "{}", starter.process.log());
         assert_clean(round, book.audit(&starter.client()).await);
     }
+    assert!(book.documents() > 0, "no document was acknowledged");
     println!(
         "{} acknowledged, none lost; writable again in at most {slowest:?}",
         book.acknowledged()

@@ -19,6 +19,8 @@ use crate::client::{Client, PASSWORD};
 pub(crate) struct Book {
     ledger: Ledger,
     writers: Mutex<BTreeMap<String, Writer>>,
+    /// Answers to a document that said it is stored.
+    documents: AtomicU64,
     /// The accounts without documents that were looked for.
     checked: AtomicU64,
 }
@@ -47,12 +49,19 @@ impl Book {
         Arc::new(Self {
             ledger: Ledger::in_memory(),
             writers: Mutex::default(),
+            documents: AtomicU64::new(0),
             checked: AtomicU64::new(0),
         })
     }
 
     pub(crate) fn acknowledged(&self) -> usize {
         self.ledger.acknowledged()
+    }
+
+    /// Returns how often a document was stored; a loop without any has proved
+    /// nothing.
+    pub(crate) fn documents(&self) -> u64 {
+        self.documents.load(Ordering::Relaxed)
     }
 
     /// Registers and logs in `writers` accounts; the starter must be well.
@@ -115,6 +124,7 @@ impl Book {
                 continue;
             }
             tally.succeeded += 1;
+            self.documents.fetch_add(1, Ordering::Relaxed);
             self.ledger.acknowledge(&id).unwrap();
             if !is_new {
                 self.writer(email, |writer| writer.versions.get_mut(&name).unwrap().0 = version);
