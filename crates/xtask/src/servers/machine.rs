@@ -1,5 +1,7 @@
+use std::fs::File;
+use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{OpenOptionsExt, chown, fchown};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,6 +14,14 @@ use crate::run::Run;
 
 /// Longest wait for a server to listen.
 const START: Duration = Duration::from_secs(60);
+
+/// Whom the tests log in as, with a password of this one server.
+const ADMIN: &str = "trine_admin";
+
+/// Names in a server's folder.
+const SOCKET: &str = "s.sock";
+const INIT: &str = "accounts.sql";
+const FILES: &str = "files";
 
 /// Another process may take a free port between the look and the use.
 const TRIES: u32 = 5;
@@ -56,21 +66,11 @@ fn attempt(program: &Path, account: &Account, origin: &'static str) -> Result<At
         return Err(failure);
     }
     let port = free_port()?;
-    let socket = folder.path().join("s.sock");
-    let server = account.run(program).args([
-        "--no-defaults".to_owned(),
-        format!("--datadir={}", data.display()),
-        format!("--tmpdir={}", folder.path().display()),
-        format!("--socket={}", socket.display()),
-        format!("--pid-file={}", folder.path().join("pid").display()),
-        "--bind-address=127.0.0.1".to_owned(),
-        format!("--port={port}"),
-        "--max-connections=500".to_owned(),
-        "--performance-schema=OFF".to_owned(),
-        "--innodb-buffer-pool-size=128M".to_owned(),
-        // As the distribution's own configuration has it.
-        "--character-set-server=utf8mb4".to_owned(),
-    ]);
+    let socket = folder.path().join(SOCKET);
+    let password = password()?;
+    account.give(&folder.path().join(INIT), &admit(&password))?;
+    account.run(Path::new("mkdir")).args([folder.path().join(FILES)]).text()?;
+    let server = account.run(program).args(options(folder.path(), port));
     let log = folder.path().join("log");
     let keeper = Keeper::serve(&folder, server)?;
     let end = Instant::now() + START;
@@ -81,7 +81,7 @@ fn attempt(program: &Path, account: &Account, origin: &'static str) -> Result<At
             let address = Address { host: "127.0.0.1".to_owned(), port };
             greeting::over_tcp(&address)
                 .context(format_args!("mariadbd does not answer at {address}"))?;
-            let url = format!("mysql://root@{address}");
+            let url = format!("mysql://{ADMIN}:{password}@{address}");
             return Ok(Attempt::Ready(Server {
                 engine,
                 version,
@@ -103,7 +103,52 @@ fn attempt(program: &Path, account: &Account, origin: &'static str) -> Result<At
     }
 }
 
-/// Writes the system tables: root without a password, on loopback only.
+/// Returns the options of the server that lives in `folder`.
+fn options(folder: &Path, port: u16) -> Vec<String> {
+    let below = |name: &str| folder.join(name).display().to_string();
+    vec![
+        "--no-defaults".to_owned(),
+        format!("--datadir={}", below("data")),
+        format!("--tmpdir={}", folder.display()),
+        format!("--socket={}", below(SOCKET)),
+        format!("--pid-file={}", below("pid")),
+        format!("--init-file={}", below(INIT)),
+        // Without it whoever logs in reads and writes what the server may.
+        format!("--secure-file-priv={}", below(FILES)),
+        "--bind-address=127.0.0.1".to_owned(),
+        format!("--port={port}"),
+        "--skip-name-resolve".to_owned(),
+        "--max-connections=500".to_owned(),
+        "--performance-schema=OFF".to_owned(),
+        "--innodb-buffer-pool-size=128M".to_owned(),
+        // As the distribution's own configuration has it.
+        "--character-set-server=utf8mb4".to_owned(),
+    ]
+}
+
+/// Returns what the server runs before it listens: who may log in. The accounts
+/// that it was installed with have no password and go; every account of the
+/// machine reaches the port.
+fn admit(password: &str) -> String {
+    [
+        &format!("CREATE USER IF NOT EXISTS '{ADMIN}'@'%' IDENTIFIED BY '{password}'"),
+        &format!("GRANT ALL ON *.* TO '{ADMIN}'@'%' WITH GRANT OPTION"),
+        "DELETE FROM mysql.global_priv WHERE User IN ('', 'root')",
+        "FLUSH PRIVILEGES",
+    ]
+    .map(|statement| format!("{statement};\n"))
+    .concat()
+}
+
+/// Returns 128 random bits as text.
+fn password() -> Result<String> {
+    let mut bits = [0; 16];
+    let mut source = File::open("/dev/urandom").context("/dev/urandom")?;
+    source.read_exact(&mut bits).context("/dev/urandom")?;
+    Ok(bits.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Writes the system tables.
 ///
 /// The distribution's script for this needs a program of the client's package,
 /// so its SQL goes to the server directly.
@@ -183,6 +228,23 @@ impl Account {
         }
     }
 
+    /// Writes a file that only the account may read.
+    fn give(&self, path: &Path, text: &str) -> Result<()> {
+        let mut file = File::options()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)
+            .context(path.display())?;
+        file.write_all(text.as_bytes()).context(path.display())?;
+        match self {
+            Self::Myself => Ok(()),
+            Self::Other { user, group } => {
+                fchown(&file, Some(*user), Some(*group)).context(path.display())
+            }
+        }
+    }
+
     /// Makes a folder that the account owns, in a place it can reach.
     fn folder(&self) -> Result<Folder> {
         let Self::Other { user, group } = self else {
@@ -209,4 +271,29 @@ impl Account {
 
 fn number(args: &[&str]) -> Result<u32> {
     Run::new("id").args(args).text()?.trim().parse().context("id")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_told_to_let_in_only_who_has_its_password() {
+        let options = options(Path::new("/tmp/one"), 3_310);
+        for expected in [
+            "--init-file=/tmp/one/accounts.sql",
+            "--secure-file-priv=/tmp/one/files",
+            "--bind-address=127.0.0.1",
+        ] {
+            assert!(options.iter().any(|option| option == expected), "{expected}: {options:?}");
+        }
+        let (one, other) = (password().unwrap(), password().unwrap());
+        assert!(one.len() == 32 && one != other);
+        assert!(!options.iter().any(|option| option.contains(&one)), "others see arguments");
+        let admitted = admit(&one);
+        let told: Vec<_> = admitted.lines().collect();
+        assert!(told.iter().all(|statement| statement.ends_with(';')));
+        assert_eq!(told.iter().filter(|statement| statement.contains(&one)).count(), 1);
+        assert!(told[2].starts_with("DELETE") && told[2].contains("'root'"), "{told:?}");
+    }
 }
