@@ -23,7 +23,7 @@ const SHUTDOWN_BOUND: Duration = Duration::from_secs(30);
 /// Written by the server on its way up; small, so that a copy is quick.
 const REDO_LOG: &str = "--innodb-log-file-size=16M";
 /// Options that say where the server lives and who may log in.
-const RESERVED: [&str; 13] = [
+const RESERVED: [&str; 14] = [
     "basedir",
     "bind-address",
     "bootstrap",
@@ -33,6 +33,7 @@ const RESERVED: [&str; 13] = [
     "pid-file",
     "plugin-dir",
     "port",
+    "secure-file-priv",
     "skip-grant-tables",
     "socket",
     "tmpdir",
@@ -194,6 +195,9 @@ impl LocalServer {
             .arg(path("datadir", &data))
             // A server removes what others keep in a common one.
             .arg(path("tmpdir", &self.temporary()))
+            // Without it every account with FILE reads and writes what the
+            // server may.
+            .arg(path("secure-file-priv", &self.temporary()))
             .arg(path("socket", &self.socket()))
             .arg(path("pid-file", &data.join("server.pid")))
             .arg(path("init-file", &self.init_file()))

@@ -40,6 +40,21 @@ async fn server_with_a_row() -> Result<MariaDb> {
 }
 
 #[trine_testkit::test]
+async fn a_server_reads_and_writes_files_in_a_folder_of_its_own_only() -> Result<()> {
+    let server = MariaDb::start().await?;
+    let mut connection = connect(&server.url()).await;
+    let folder: String = sqlx::query_scalar("SELECT @@secure_file_priv")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    assert!(folder.contains("/trine-testkit-"), "{folder}");
+    let error = run(&mut connection, "SELECT 1 INTO OUTFILE '/tmp/trine-outfile'").await;
+    // ER_OPTION_PREVENTS_STATEMENT: the server's folder is elsewhere.
+    assert_eq!(code(&error.unwrap_err()), Some(1_290));
+    Ok(())
+}
+
+#[trine_testkit::test]
 async fn a_test_database_is_there_with_its_own_account() -> Result<()> {
     let database = MariaDb::shared().await?.database().await?;
     let mut connection = connect(&database.url()).await;
