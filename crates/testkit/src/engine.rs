@@ -1,6 +1,7 @@
 //! A runtime of the kit's own. Servers and proxies outlive the runtime of the
 //! test that asked for them, and keep real time while a test's clock is paused.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::OnceLock;
@@ -14,8 +15,14 @@ use crate::error::{Error, Result};
 
 struct Engine {
     runtime: Runtime,
-    /// How many clean-ups have been started and not finished.
-    cleaning: watch::Sender<usize>,
+    cleaning: watch::Sender<Cleaning>,
+}
+
+/// The clean-ups of this process, by numbers in the order of their start.
+#[derive(Default)]
+struct Cleaning {
+    next: u64,
+    unfinished: BTreeSet<u64>,
 }
 
 fn engine() -> Option<&'static Engine> {
@@ -28,7 +35,7 @@ fn engine() -> Option<&'static Engine> {
                 .enable_all()
                 .build()
                 .ok()?;
-            Some(Engine { runtime, cleaning: watch::Sender::new(0) })
+            Some(Engine { runtime, cleaning: watch::Sender::default() })
         })
         .as_ref()
 }
@@ -95,15 +102,22 @@ pub(crate) fn clean_up<F>(work: F)
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    struct Done(&'static watch::Sender<usize>);
+    struct Done(&'static watch::Sender<Cleaning>, u64);
     impl Drop for Done {
         fn drop(&mut self) {
-            self.0.send_modify(|count| *count = count.saturating_sub(1));
+            self.0.send_modify(|cleaning| {
+                cleaning.unfinished.remove(&self.1);
+            });
         }
     }
     if let Some(engine) = engine() {
-        engine.cleaning.send_modify(|count| *count += 1);
-        let done = Done(&engine.cleaning);
+        let mut number = 0;
+        engine.cleaning.send_modify(|cleaning| {
+            number = cleaning.next;
+            cleaning.next += 1;
+            cleaning.unfinished.insert(number);
+        });
+        let done = Done(&engine.cleaning, number);
         engine.runtime.spawn(async move {
             let _done = done;
             work.await;
@@ -111,21 +125,39 @@ where
     }
 }
 
-/// Waits until every clean-up is done, for at most `bound`.
+/// Waits until every clean-up that has begun is done, for at most `bound`. Those
+/// that other tests begin meanwhile are theirs to wait for.
 ///
 /// Blocks the thread: only for threads without a runtime.
 pub(crate) fn settle(bound: Duration) {
-    let Some(engine) = engine() else { return };
+    // Over the bound the rest is left to the sweep of the next run.
+    let _ = settle_those(begun(), bound);
+}
+
+/// Returns the number of the next clean-up.
+fn begun() -> u64 {
+    engine().map_or(0, |engine| engine.cleaning.borrow().next)
+}
+
+/// Waits for the clean-ups with numbers below `end`, and tells whether all were
+/// done within `bound`.
+fn settle_those(end: u64, bound: Duration) -> bool {
+    let Some(engine) = engine() else { return true };
     let mut cleaning = engine.cleaning.subscribe();
     engine.runtime.block_on(async move {
-        // Over the bound the rest is left to the sweep of the next run.
-        let _ = tokio::time::timeout(bound, cleaning.wait_for(|count| *count == 0)).await;
-    });
+        let is_done =
+            |cleaning: &Cleaning| cleaning.unfinished.first().is_none_or(|first| *first >= end);
+        tokio::time::timeout(bound, cleaning.wait_for(is_done)).await.is_ok()
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::SystemTime;
+
+    use tokio::sync::Semaphore;
 
     use super::*;
 
@@ -138,16 +170,36 @@ mod tests {
 
     #[tokio::test]
     async fn settling_waits_for_clean_ups_and_is_bounded() {
-        let (finish, finished) = tokio::sync::oneshot::channel::<()>();
-        clean_up(async {
-            let _ = finished.await;
+        let finished = Arc::new(Semaphore::new(0));
+        let is_done = Arc::new(AtomicBool::new(false));
+        let (wait, done) = (Arc::clone(&finished), Arc::clone(&is_done));
+        clean_up(async move {
+            let _ = wait.acquire().await;
+            done.store(true, Ordering::SeqCst);
         });
         let settled = |bound| std::thread::spawn(move || settle(bound)).join().unwrap();
-        let pending = || engine().unwrap().cleaning.subscribe().borrow().to_owned();
         settled(Duration::from_millis(10));
-        assert!(pending() >= 1);
-        finish.send(()).unwrap();
-        settled(Duration::from_secs(10));
-        assert_eq!(pending(), 0);
+        assert!(!is_done.load(Ordering::SeqCst));
+        finished.add_permits(1);
+        settled(Duration::from_secs(60));
+        assert!(is_done.load(Ordering::SeqCst));
+    }
+
+    /// Other tests of the process begin theirs all the time.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn settling_does_not_wait_for_what_begins_later() {
+        let (earlier, later) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+        let begin = |gate: &Arc<Semaphore>| {
+            let gate = Arc::clone(gate);
+            clean_up(async move { drop(gate.acquire_owned().await) });
+        };
+        begin(&earlier);
+        let begun = begun();
+        begin(&later);
+        earlier.add_permits(1);
+        let settle = move || settle_those(begun, Duration::from_secs(60));
+        let is_settled = std::thread::spawn(settle).join().unwrap();
+        assert!(is_settled, "it waited for what began later");
+        later.add_permits(1);
     }
 }

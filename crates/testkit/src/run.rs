@@ -46,14 +46,21 @@ where
     let (done, finished) = mpsc::sync_channel(1);
     let spawned = thread::Builder::new().name(settings.name.into()).spawn(move || {
         let outcome = catch_unwind(AssertUnwindSafe(|| drive(settings, body)));
-        engine::settle(SETTLE);
         // Nobody listens any more once the time is over.
         let _ = done.send(outcome);
+        engine::settle(SETTLE);
     });
-    if let Err(error) = spawned {
-        panic!("no thread for the test: {error}");
+    let thread = match spawned {
+        Ok(thread) => thread,
+        Err(error) => panic!("no thread for the test: {error}"),
+    };
+    let outcome = finished.recv_timeout(settings.timeout);
+    if outcome.is_ok() {
+        // What it leaves behind is not within the test's own time. The thread
+        // has caught every panic.
+        let _ = thread.join();
     }
-    match finished.recv_timeout(settings.timeout) {
+    match outcome {
         Ok(Ok(code)) if code == ExitCode::SUCCESS => {}
         Ok(Ok(_)) => {
             print_seed(settings.name);
@@ -114,4 +121,31 @@ fn seed() -> u64 {
 #[expect(clippy::print_stderr, reason = "the test harness shows it beside the failure")]
 fn print_seed(name: &str) {
     eprintln!("{name}: repeat its random choices with {}={}", env::TEST_SEED, seed());
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn a_clean_up_is_waited_for_and_takes_none_of_the_tests_time() {
+        let is_done = Arc::new(AtomicBool::new(false));
+        let settings = Settings {
+            name: "unit",
+            timeout: Duration::from_secs(2),
+            threads: 1,
+            start_paused: false,
+        };
+        let done = Arc::clone(&is_done);
+        run(settings, |_| async move {
+            engine::clean_up(async move {
+                engine::real_sleep(Duration::from_secs(3)).await;
+                done.store(true, Ordering::SeqCst);
+            });
+        });
+        assert!(is_done.load(Ordering::SeqCst));
+    }
 }

@@ -43,10 +43,8 @@ async fn server_with_a_row() -> Result<MariaDb> {
 async fn a_server_reads_and_writes_files_in_a_folder_of_its_own_only() -> Result<()> {
     let server = MariaDb::start().await?;
     let mut connection = connect(&server.url()).await;
-    let folder: String = sqlx::query_scalar("SELECT @@secure_file_priv")
-        .fetch_one(&mut connection)
-        .await
-        .unwrap();
+    let folder: String =
+        sqlx::query_scalar("SELECT @@secure_file_priv").fetch_one(&mut connection).await.unwrap();
     assert!(folder.contains("/trine-testkit-"), "{folder}");
     let error = run(&mut connection, "SELECT 1 INTO OUTFILE '/tmp/trine-outfile'").await;
     // ER_OPTION_PREVENTS_STATEMENT: the server's folder is elsewhere.
