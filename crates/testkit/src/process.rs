@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid,
+};
 
 use crate::error::{Error, Result};
 use crate::scratch::Scratch;
@@ -119,7 +121,9 @@ impl ChildBuilder {
             command.current_dir(folder);
         }
         let process = spawn_from_keeper(command).map_err(Error::io(format!("start {name}")))?;
-        Ok(Child { pid: process.id(), name, process: Mutex::new(Some(process)), log, scratch })
+        let pid = process.id();
+        let leader = Leader { process, is_reaped: false };
+        Ok(Child { pid, name, process: Mutex::new(Some(leader)), log, scratch })
     }
 }
 
@@ -133,7 +137,9 @@ impl fmt::Debug for ChildBuilder {
 /// A process of a test: killed, paused and resumed at will, and gone with the
 /// process that started it, even if that is killed itself.
 ///
-/// Dropping it kills it.
+/// Dropping it kills it. A kill takes along what it started, unless that made a
+/// process group of its own; what it left behind when it ended by itself is only
+/// found as long as nobody has noticed the end.
 ///
 /// # Example
 ///
@@ -159,10 +165,34 @@ pub struct Child {
     name: String,
     pid: u32,
     /// Empty once the drop has taken it away.
-    process: Mutex<Option<std::process::Child>>,
+    process: Mutex<Option<Leader>>,
     log: PathBuf,
     /// Removed once the process no longer writes there.
     scratch: Option<Arc<Scratch>>,
+}
+
+/// The process itself, which leads a group of its own.
+#[derive(Debug)]
+struct Leader {
+    process: std::process::Child,
+    /// Its id, and that of its group, is its own until it was waited for.
+    is_reaped: bool,
+}
+
+impl Leader {
+    fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
+        let status = self.process.try_wait()?;
+        self.is_reaped |= status.is_some();
+        Ok(status)
+    }
+
+    /// Kills it and what it started.
+    fn kill(&self) -> io::Result<()> {
+        match pid_of(self.process.id()).filter(|_| !self.is_reaped) {
+            Some(group) => kill_process_group(group, Signal::KILL).map_err(Into::into),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Child {
@@ -192,15 +222,15 @@ impl Child {
         matches!(self.try_wait(), Ok(None))
     }
 
-    /// Kills the process with SIGKILL and waits until it is gone. Succeeds also
-    /// if it had ended before.
+    /// Kills the process and what it started with SIGKILL, and waits until the
+    /// process is gone. Succeeds also if it had ended before.
     ///
     /// # Errors
     ///
     /// Fails with [`Error::TimedOut`] if it is still there after 10 s.
     pub async fn kill(&self) -> Result<ExitStatus> {
-        if self.is_running() {
-            self.signal("kill", Signal::KILL)?;
+        if let Some(process) = self.lock().as_ref() {
+            process.kill().map_err(Error::io(format!("kill {}", self.name)))?;
         }
         self.wait(SIGNAL_BOUND).await
     }
@@ -224,7 +254,7 @@ impl Child {
         self.signal("pause", Signal::STOP)?;
         let stopped = || {
             let options = WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
-            let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw)?;
+            let pid = pid_of(self.pid)?;
             waitid(WaitId::Pid(pid), options).ok().flatten()
         };
         until(SIGNAL_BOUND, || format!("pause {}", self.name), || Ok(stopped())).await.map(drop)
@@ -312,12 +342,12 @@ impl Child {
         if !matches!(process.try_wait(), Ok(None)) {
             return Err(ended());
         }
-        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw).ok_or_else(ended)?;
+        let pid = pid_of(self.pid).ok_or_else(ended)?;
         kill_process(pid, signal)
             .map_err(|error| Error::io(format!("{operation} {}", self.name))(error.into()))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<std::process::Child>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Leader>> {
         self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -328,7 +358,7 @@ impl Drop for Child {
             return;
         };
         let scratch = self.scratch.take();
-        // Fails only if it has ended.
+        // Fails only if nobody is left.
         let _ = process.kill();
         engine::clean_up(async move {
             let reaped = || Ok(process.try_wait().unwrap_or_default());
@@ -336,6 +366,10 @@ impl Drop for Child {
             drop(scratch);
         });
     }
+}
+
+fn pid_of(id: u32) -> Option<Pid> {
+    i32::try_from(id).ok().and_then(Pid::from_raw)
 }
 
 /// Asks `state` until it answers, for at most `bound` of real time.

@@ -78,6 +78,23 @@ async fn dropping_a_child_kills_it_and_removes_its_log() {
 }
 
 #[trine_testkit::test]
+async fn what_a_child_started_ends_with_it() -> Result<()> {
+    let family = async || -> Result<(Child, u32)> {
+        let child = shell("sleep 600 & echo started $!; wait");
+        let line = child.wait_for_log("started ", BOUND).await?;
+        let started = line.strip_prefix("started ").unwrap().parse().unwrap();
+        Ok((child, started))
+    };
+    let (child, started) = family().await?;
+    child.kill().await?;
+    assert!(gone(started).await, "it outlived a kill");
+    let (child, started) = family().await?;
+    drop(child);
+    assert!(gone(started).await, "it outlived a drop");
+    Ok(())
+}
+
+#[trine_testkit::test]
 async fn the_children_of_a_killed_process_die_with_it() -> Result<()> {
     let victim = victim("process::victim_with_a_child").spawn()?;
     let pid = printed(&victim, "child pid ").await?.parse().unwrap();
