@@ -40,6 +40,14 @@ pub(crate) struct Options {
     servers: ServerOptions,
 }
 
+impl Options {
+    /// Returns what ran, for the record.
+    fn kind(&self, name: &str, seed: u64) -> String {
+        let count = self.count.map(|count| format!(", at least {count} rounds"));
+        format!("soak {name}, {} minutes{}, seed {seed}", self.minutes, count.unwrap_or_default())
+    }
+}
+
 /// Runs the long form, or lists them all.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let mut args = vec!["--workspace".to_owned(), "--test".to_owned(), "it".to_owned()];
@@ -71,8 +79,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         return Err(Failure::new(format!("soak {name} ran no test")));
     }
     if options.record {
-        let kind = format!("soak {name}, {} minutes, seed {seed}", options.minutes);
-        Record::of(workspace, &report, &server, &kind)?.keep(workspace)?;
+        Record::of_soak(workspace, &report, &server, &options.kind(name, seed))?.keep(workspace)?;
         tested::run(workspace)?;
     }
     Ok(())
@@ -146,6 +153,24 @@ mod tests {
         forms.add("trine-starter", "soak_starter_kill: test\n");
         assert_eq!(forms.paths("accounts").unwrap(), ["soak_accounts"]);
         assert_eq!(forms.paths("starter-kill").unwrap(), ["soak_starter_kill"]);
+    }
+
+    #[test]
+    fn a_record_says_how_much_ran() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            options: Options,
+        }
+        let kind = |line: &[&str]| {
+            let line = ["soak", "kills", "--minutes", "30"].iter().chain(line);
+            <Line as clap::Parser>::parse_from(line).options.kind("kills", 7)
+        };
+        assert_eq!(kind(&[]), "soak kills, 30 minutes, seed 7");
+        assert_eq!(
+            kind(&["--count", "500"]),
+            "soak kills, 30 minutes, at least 500 rounds, seed 7"
+        );
     }
 
     #[test]

@@ -58,8 +58,7 @@ impl Record {
         server: &Server,
         kind: &str,
     ) -> Result<Self> {
-        let date = Run::new("date").args(["-u", "+%F"]).text()?.trim().to_owned();
-        let system = system();
+        let (date, system) = (today()?, system());
         let sqlite = ("SQLite", sqlite_version(workspace), "sqlite");
         let engine = (server.engine().name(), Some(server.version().to_owned()), "server");
         let mut rows = Vec::new();
@@ -68,20 +67,30 @@ impl Record {
             if passed == 0 || failed > 0 {
                 continue;
             }
-            let packages: Vec<_> = report
-                .packages_of(family)
-                .iter()
-                .map(|(package, passed)| format!("{package} {passed}"))
-                .collect();
             rows.push(Row {
                 engine: engine.to_owned(),
                 version: version.unwrap_or_else(|| "unknown".to_owned()),
                 system: system.clone(),
                 date: date.clone(),
-                checks: format!("{kind}: {passed} passed ({})", packages.join(", ")),
+                checks: checks(kind, passed, &report.packages_of(family)),
             });
         }
         Ok(Self { rows })
+    }
+
+    /// Makes the rows of a long form: those of its engines, or one without an
+    /// engine, since some loops have none.
+    pub(crate) fn of_soak(
+        workspace: &Workspace,
+        report: &Report,
+        server: &Server,
+        kind: &str,
+    ) -> Result<Self> {
+        let mut record = Self::of(workspace, report, server, kind)?;
+        if record.rows.is_empty() {
+            record.rows.push(Row::without_engine(report, kind, today()?, system()));
+        }
+        Ok(record)
     }
 
     /// Reports whether any engine passed.
@@ -113,6 +122,13 @@ impl Record {
 }
 
 impl Row {
+    fn without_engine(report: &Report, kind: &str, date: String, system: String) -> Self {
+        let packages = report.packages();
+        let passed = packages.iter().map(|(_, passed)| passed).sum();
+        let [engine, version] = ["none", "-"].map(str::to_owned);
+        Self { engine, version, system, date, checks: checks(kind, passed, &packages) }
+    }
+
     fn to_json(&self) -> Value {
         json!([self.engine, self.version, self.system, self.date, self.checks])
     }
@@ -169,6 +185,16 @@ pub(crate) fn sqlite_version(workspace: &Workspace) -> Option<String> {
     Some(line.split('"').nth(1)?.to_owned())
 }
 
+fn checks(kind: &str, passed: u32, packages: &[(&str, u32)]) -> String {
+    let packages: Vec<_> =
+        packages.iter().map(|(package, passed)| format!("{package} {passed}")).collect();
+    format!("{kind}: {passed} passed ({})", packages.join(", "))
+}
+
+fn today() -> Result<String> {
+    Ok(Run::new("date").args(["-u", "+%F"]).text()?.trim().to_owned())
+}
+
 /// Returns the distribution and the compiler, such as
 /// `Debian GNU/Linux 12 (bookworm), rustc 1.95.0`.
 fn system() -> String {
@@ -183,6 +209,7 @@ fn system() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test::execute::sample;
 
     fn row(engine: &str, date: &str, checks: &str) -> Row {
         let cells = [engine, "1.0", "Debian 12", date, checks].map(str::to_owned);
@@ -219,6 +246,24 @@ mod tests {
             ]
         );
         assert!(page.starts_with("# Tested\n") && page.ends_with("The end.\n"), "{page}");
+    }
+
+    #[test]
+    fn a_loop_without_an_engine_has_a_row_and_keeps_it_apart() {
+        let mut report = Report::default();
+        let output = "     Running tests/it/main.rs (target/debug/deps/it-0a1b)\n\
+            test cycles::soak_cycles ... ok\n\
+            test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out\n";
+        output.lines().for_each(|line| report.read(line, &sample()));
+        let kind = "soak cycles, 10 minutes, at least 500 rounds, seed 7";
+        let row =
+            |day: &str| Row::without_engine(&report, kind, day.to_owned(), "Debian".to_owned());
+        let line = "| none | - | Debian | 2026-01-01 | soak cycles, 10 minutes, \
+                    at least 500 rounds, seed 7: 1 passed (trine-core 1) |";
+        assert_eq!(row("2026-01-01").to_line(), line);
+        let page = merge(PAGE, &[row("2026-01-01")]).unwrap();
+        let page = merge(&page, &[row("2026-02-02")]).unwrap();
+        assert!(!page.contains("2026-01-01") && page.contains("2026-02-02"), "{page}");
     }
 
     #[test]

@@ -173,7 +173,7 @@ fn forward(reader: PipeReader, sender: &SyncSender<Vec<u8>>) {
 }
 
 #[cfg(test)]
-pub(super) fn sample() -> Binaries {
+pub(crate) fn sample() -> Binaries {
     Binaries::parse(tests::MESSAGE)
 }
 

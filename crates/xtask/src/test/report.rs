@@ -9,8 +9,8 @@ use super::execute::Binaries;
 pub(crate) struct Report {
     sections: Vec<Section>,
     /// Passed and failed tests by engine family and package. A test belongs to
-    /// an engine if a module of its path has the engine's name; unit tests do
-    /// not count, since they talk to no engine.
+    /// an engine if a module of its path is named after it, such as `sqlite` or
+    /// `sqlite_engine`; unit tests do not count, since they talk to no engine.
     engines: BTreeMap<(&'static str, String), (u32, u32)>,
     running: Option<Instant>,
     /// The test whose verdict has not been read yet.
@@ -125,6 +125,13 @@ impl Report {
         found.map(|((_, package), (passed, _))| (package.as_str(), *passed)).collect()
     }
 
+    /// Returns the passed integration tests by package, whatever their engine.
+    pub(crate) fn packages(&self) -> Vec<(&str, u32)> {
+        let sections = self.sections.iter().filter(|section| section.kind == "integration");
+        let passed = sections.map(|section| (section.package.as_str(), section.passed));
+        passed.filter(|(_, passed)| *passed > 0).collect()
+    }
+
     /// Returns how many tests passed.
     pub(crate) fn passed(&self) -> u32 {
         self.sections.iter().map(|section| section.passed).sum()
@@ -163,8 +170,8 @@ fn running(text: &str) -> Option<&str> {
 /// Returns the engine family that a module is named after.
 fn family(module: &str) -> Option<&'static str> {
     match module {
-        "sqlite" => Some("sqlite"),
-        "mariadb" | "mysql" => Some("server"),
+        "sqlite" | "sqlite_engine" => Some("sqlite"),
+        "mariadb" | "mysql" | "mariadb_engine" | "mysql_engine" => Some("server"),
         _ => None,
     }
 }
@@ -204,6 +211,18 @@ test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fini
         assert_eq!(report.of_engine("server"), (1, 1));
         assert_eq!(report.of_engine("sqlite"), (1, 0));
         assert_eq!(report.packages_of("sqlite"), [("trine-core", 1)]);
+    }
+
+    #[test]
+    fn modules_about_an_engine_count_for_it_too() {
+        let mut report = Report::default();
+        let output = "     Running tests/it/main.rs (target/debug/deps/it-0a1b)\n\
+            test mysql_engine::drops::soak_cancel ... ok\n\
+            test mariadb_engine::reads ... ok\ntest sqlite_engine::crash::soak ... ok\n\
+            test rolling::soak_rolling ... ok\ntest move_key::fails ... FAILED\n";
+        output.lines().for_each(|line| report.read(line, &sample()));
+        assert_eq!(report.of_engine("server"), (2, 0));
+        assert_eq!(report.of_engine("sqlite"), (1, 0));
     }
 
     #[test]
