@@ -118,6 +118,7 @@ mod migration;
 mod operations;
 mod outage;
 mod retry;
+mod rfc3339;
 mod secret;
 mod service;
 mod span;
@@ -151,6 +152,7 @@ pub use migration::{
 pub use operations::Operations;
 pub use outage::Outage;
 pub use retry::{Backoff, Jitter, RetryBudget, RetryPolicy, retry};
+pub use rfc3339::Rfc3339;
 pub use secret::Secret;
 pub use service::{Service, State};
 pub use span::{InvalidUnit, Size, Span};

@@ -2,8 +2,9 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-/// An error whose type does not matter any more, kept for its chain.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
+use trine_core::Report;
+
+pub use trine_core::BoxError;
 
 /// The result of what this crate does.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -83,24 +84,8 @@ impl Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&chain(self))
+        fmt::Display::fmt(&Report(self), f)
     }
-}
-
-/// Returns `error` with its causes, `outer: middle: root`.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        // Drivers often print their source themselves; say it once.
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

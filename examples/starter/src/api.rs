@@ -26,7 +26,6 @@ mod answer;
 mod documents;
 mod places;
 mod sessions;
-mod time;
 mod upload;
 
 /// Longest JSON body in bytes.

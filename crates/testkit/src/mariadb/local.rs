@@ -230,7 +230,7 @@ impl LocalServer {
             }
             tokio::select! {
                 () = &mut deadline => {
-                    let cause = crate::error::chain(&error);
+                    let cause = trine_core::Report(&error);
                     let reason = format!("no answer within {READY_BOUND:?}: {cause}");
                     return Err(child.failed_to_start(reason));
                 }

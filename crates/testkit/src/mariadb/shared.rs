@@ -28,7 +28,7 @@ impl SharedMariaDb {
             return Ok(Self { admin, version, own: Some(own) });
         };
         let unusable = |error: Error| {
-            let cause = crate::error::chain(&error);
+            let cause = trine_core::Report(&error);
             Error::NoServer(format!("{} cannot be used: {cause}", env::MARIADB_URL))
         };
         let admin = Admin::from_url(&url).map_err(unusable)?;

@@ -5,13 +5,12 @@ use axum::http::StatusCode;
 use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use trine_axum::ProblemJson;
-use trine_core::Secret;
+use trine_core::{Rfc3339, Secret};
 use trine_db_shard::ShardId;
 use uuid::Uuid;
 
 use super::Api;
 use super::access::Owner;
-use super::time::rfc3339;
 use crate::accounts::{Account, Email, Name, Password, Registration};
 use crate::error::Result;
 
@@ -63,5 +62,11 @@ pub(super) async fn me(
 ) -> Result<Json<Me>> {
     let Account { id, email, name, created_at } = api.accounts.get(account_id).await?;
     let shard_id = api.accounts.assign_shard(id).await?;
-    Ok(Json(Me { account_id, shard_id, email, name, created_at: rfc3339(created_at) }))
+    Ok(Json(Me {
+        account_id,
+        shard_id,
+        email,
+        name,
+        created_at: format!("{:.6}", Rfc3339(created_at.into())),
+    }))
 }

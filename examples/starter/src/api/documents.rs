@@ -5,13 +5,12 @@ use axum::http::header::{CONTENT_TYPE, HeaderName};
 use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use trine_axum::{ProblemPath, ProblemQuery};
-use trine_core::{CallContext, Deadline};
+use trine_core::{CallContext, Deadline, Rfc3339};
 use uuid::Uuid;
 
 use super::Api;
 use super::access::Owner;
 use super::places::Place;
-use super::time::rfc3339;
 use super::upload::Upload;
 use crate::documents::{Cursor, Document, DocumentName, NewDocument};
 use crate::error::{Error, Result};
@@ -75,7 +74,13 @@ struct Listed {
 impl From<Document> for Listed {
     fn from(document: Document) -> Self {
         let Document { id: document_id, name, bytes, words, updated_at } = document;
-        Self { document_id, name, bytes, words, updated_at: rfc3339(updated_at) }
+        Self {
+            document_id,
+            name,
+            bytes,
+            words,
+            updated_at: format!("{:.6}", Rfc3339(updated_at.into())),
+        }
     }
 }
 
