@@ -167,16 +167,15 @@ pub(crate) async fn slow_clients_are_told_so_and_keep_nobody_else_from_storing(h
     let ann = starter.account("ann@example.com").await;
     let bob = starter.account("bob@example.com").await;
     let (begun, mut begins) = mpsc::unbounded_channel();
-    let slow = (0..32).map(|n| {
-        let (ann, body) = (ann.clone(), slow_body(&begun));
-        tokio::spawn(async move { ann.put(&format!("slow-{n}"), body).await })
-    });
-    let slow: Vec<_> = slow.collect();
-    for _ in 0..32 {
-        begins.recv().await.unwrap();
-    }
-    bob.put("quick", "text").await.expect(StatusCode::OK);
-    let answers = join_all(slow).await.into_iter().map(Result::unwrap);
+    let names: Vec<_> = (0..32).map(|n| format!("slow-{n}")).collect();
+    let slow = join_all(names.iter().map(|name| ann.put(name, slow_body(&begun))));
+    let meanwhile = async {
+        for _ in 0..32 {
+            begins.recv().await.unwrap();
+        }
+        bob.put("quick", "text").await.expect(StatusCode::OK);
+    };
+    let (answers, ()) = tokio::join!(slow, meanwhile);
     let mut too_slow = 0;
     for answer in answers {
         if answer.status == 408 {
