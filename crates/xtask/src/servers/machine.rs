@@ -279,10 +279,10 @@ mod tests {
 
     #[test]
     fn a_server_is_told_to_let_in_only_who_has_its_password() {
-        let options = options(Path::new("/tmp/one"), 3_310);
+        let options = options(Path::new("/srv/one"), 3_310);
         for expected in [
-            "--init-file=/tmp/one/accounts.sql",
-            "--secure-file-priv=/tmp/one/files",
+            "--init-file=/srv/one/accounts.sql",
+            "--secure-file-priv=/srv/one/files",
             "--bind-address=127.0.0.1",
         ] {
             assert!(options.iter().any(|option| option == expected), "{expected}: {options:?}");
