@@ -18,7 +18,7 @@
 //!
 //! A connection that breaks without an answer is `Unavailable` for what only
 //! reads or has not been committed, and `OutcomeUnknown` for a write of its own
-//! and for a commit.
+//! and for a commit. So is any answer to a commit but a deadlock and read only.
 
 use std::borrow::Cow;
 use std::io;
@@ -64,7 +64,7 @@ pub(super) struct Verdict {
     pub(super) closes: bool,
     /// The connection broke, so that others may have too.
     pub(super) is_broken: bool,
-    /// The server has rolled back the transaction.
+    /// The server has answered that it has rolled back the transaction.
     pub(super) rolled_back: bool,
 }
 
@@ -91,7 +91,8 @@ pub(super) fn translate(at: At, call: &Call, stake: Stake, error: sqlx::Error) -
     match number(&error) {
         Some(number) => {
             let verdict = answered(at, call, stake, number, error);
-            // The server may have committed before it was told to stop.
+            // The server may have committed before it was told to stop, or to
+            // close the connection.
             if stake == Stake::Commit && !verdict.rolled_back && !refuses_commit(number) {
                 return Verdict { error: unknown(verdict.error), closes: true, ..verdict };
             }
@@ -100,7 +101,7 @@ pub(super) fn translate(at: At, call: &Call, stake: Stake, error: sqlx::Error) -
         None => Verdict {
             closes: true,
             is_broken: true,
-            rolled_back: true,
+            rolled_back: false,
             error: if stake.is_unknown() && !never_sent(&error) {
                 let cause = Some(Box::new(error) as BoxError);
                 Error::OutcomeUnknown { at, ticket: None, cause }
@@ -183,7 +184,7 @@ fn answered(at: At, call: &Call, stake: Stake, number: u16, error: sqlx::Error) 
         1053 | 1077 | 1079 | 1927 | 2006 | 2013 | 4031 | 3169 => {
             let reason = Unavailable::Unreachable;
             let error = Error::Unavailable { at, reason, cause: Some(Box::new(error)) };
-            Verdict { is_broken: true, rolled_back: true, ..Verdict::closes(error) }
+            Verdict { is_broken: true, ..Verdict::closes(error) }
         }
         1046 | 1049 | 1050 | 1051 | 1052 | 1054 | 1055 | 1060 | 1061 | 1064 | 1065 | 1066
         | 1068 | 1091 | 1109 | 1110 | 1111 | 1136 | 1140 | 1146 | 1149 | 1166 | 1176 | 1210
@@ -253,5 +254,31 @@ mod tests {
         let unsent = || sqlx::Error::Io(io::ErrorKind::BrokenPipe.into());
         assert_eq!(kind(Stake::Write, unsent()), Unavailable);
         assert_eq!(kind(Stake::Write, sqlx::Error::Protocol("?".into())), OutcomeUnknown);
+    }
+    #[tokio::test]
+    async fn an_answered_commit_is_known_only_if_the_answer_settles_it() {
+        use trine_core::ErrorKind::{Conflict, OutcomeUnknown, Unavailable};
+        let database = trine_testkit::MariaDb::shared().await.unwrap().database().await.unwrap();
+        let mut driver =
+            <sqlx::MySqlConnection as sqlx::Connection>::connect(&database.url()).await.unwrap();
+        let call = Call::new("commit", std::time::Duration::from_secs(1), 1);
+        for (number, committing, before) in [
+            (1213, Conflict, Conflict),
+            (1290, Unavailable, Unavailable),
+            (1053, OutcomeUnknown, Unavailable),
+            (1079, OutcomeUnknown, Unavailable),
+            (1927, OutcomeUnknown, Unavailable),
+            (3169, OutcomeUnknown, Unavailable),
+            (1317, OutcomeUnknown, trine_core::ErrorKind::Interrupted),
+        ] {
+            for (stake, expected) in [(Stake::Commit, committing), (Stake::Uncommitted, before)] {
+                let text = format!("SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = {number}");
+                let error = sqlx::raw_sql(sqlx::AssertSqlSafe(text)).execute(&mut driver).await;
+                let at = At::new("commit", &crate::DatabaseName::Global);
+                let verdict = translate(at, &call, stake, error.unwrap_err());
+                assert_eq!(verdict.error.kind(), expected, "{number} {stake:?}");
+                assert_eq!(verdict.rolled_back, number == 1213);
+            }
+        }
     }
 }
