@@ -272,7 +272,7 @@ impl DbBackend for MysqlBackend {
 
     async fn call(&self, call: Call, statement: Statement) -> Result<Vec<ResultSet>> {
         let mut held = self.acquire(&call).await?;
-        let ended = call.deadline.limit(held.call(&call, &statement)).await;
+        let ended = call.deadline.limit(held.call_alone(&call, &statement)).await;
         held.judge(self.name(), &call, Stake::of(statement.access), ended)
     }
 

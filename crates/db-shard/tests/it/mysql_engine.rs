@@ -4,6 +4,7 @@ mod connections;
 mod drops;
 mod failures;
 mod faults;
+mod procedures;
 mod transactions;
 mod values;
 

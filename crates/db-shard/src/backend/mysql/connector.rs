@@ -27,6 +27,8 @@ pub(super) struct Connector {
     options: MySqlConnectOptions,
     /// Sets up the session, then asks for what [`Session`] must know.
     greeting: Arc<str>,
+    /// Sets it up again, after a procedure.
+    restoring: SqlStr,
     statement_cache: u32,
     statement_limit: Duration,
     pub(super) connect_timeout: Duration,
@@ -60,7 +62,8 @@ impl Connector {
                 .timezone(None)
                 .set_names(false)
                 .disable_statement_logging(),
-            greeting: greeting(query_timeout).into(),
+            greeting: format!("{AUTOCOMMIT}; {}; {FACTS}", settings(query_timeout)).into(),
+            restoring: restoring(Some(&settings(query_timeout))),
             statement_cache: config.pool.statement_cache,
             statement_limit: query_timeout,
             connect_timeout: config.pool.connect_timeout.get(),
@@ -95,8 +98,8 @@ impl Connector {
         let facts = row.as_ref().and_then(Facts::read).ok_or_else(Refusal::unknown_server)?;
         facts.server.check()?;
         let cache = usize::try_from(self.statement_cache).unwrap_or(UNBOUNDED);
-        let limit = self.statement_limit;
-        Ok(Session::new(driver, facts.id, facts.server, facts.types, cache, limit))
+        let (limit, restoring) = (self.statement_limit, self.restoring.clone());
+        Ok(Session::new(driver, facts.id, facts.server, facts.types, cache, limit, restoring))
     }
 }
 
@@ -152,7 +155,24 @@ macro_rules! facts {
     };
 }
 
-fn greeting(query_timeout: Duration) -> String {
+const AUTOCOMMIT: &str = "SET autocommit = 1";
+
+/// Returns the text that undoes what a procedure may have done to a session:
+/// with these settings, or with those of a host, which are its own.
+///
+/// Without an open transaction, and with autocommit, the text fails at the
+/// release of its savepoint. Autocommit comes last: to turn it on would commit
+/// what is open.
+pub(super) fn restoring(settings: Option<&str>) -> SqlStr {
+    let settings = settings.unwrap_or("SET completion_type = 0");
+    let text = format!(
+        "DO RELEASE_ALL_LOCKS(); {settings}; SAVEPOINT trine_call; RELEASE SAVEPOINT trine_call; \
+         ROLLBACK; {AUTOCOMMIT}"
+    );
+    AssertSqlSafe(text).into_sql_str()
+}
+
+fn settings(query_timeout: Duration) -> String {
     let lock_wait = (query_timeout / 2).as_secs().clamp(1, 3600);
     let seconds = query_timeout.as_secs().max(1);
     let mariadb = Product::MariaDb.limit_setting(query_timeout);
@@ -160,12 +180,11 @@ fn greeting(query_timeout: Duration) -> String {
     format!(
         "SET NAMES utf8mb4; \
          SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; \
-         SET autocommit = 1, time_zone = '+00:00', innodb_lock_wait_timeout = {lock_wait}, \
+         SET completion_type = 0, time_zone = '+00:00', innodb_lock_wait_timeout = {lock_wait}, \
          lock_wait_timeout = {seconds}, \
          sql_mode = 'PIPES_AS_CONCAT,STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,\
          ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION' \
-         /*M! , {mariadb} */ /*!80000 , {mysql} */; \
-         {FACTS}"
+         /*M! , {mariadb} */ /*!80000 , {mysql} */"
     )
 }
 

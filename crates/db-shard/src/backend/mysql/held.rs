@@ -4,7 +4,7 @@ use std::pin::pin;
 use sqlx::SqlStr;
 
 use super::manager::Object;
-use super::session::{Failure, Session};
+use super::session::{Failure, Session, Work};
 use super::translate::{Stake, Verdict, number, timed_out, translate};
 use crate::backend::{Call, Reply, Statement};
 use crate::error::At;
@@ -99,15 +99,19 @@ impl Held {
             Failure::Parameter(problem) => Error::invalid(at, problem),
             Failure::Column(column) => column.at(at),
             Failure::TooManyRows => call.too_many_rows(at),
+            Failure::LeftOpen => Error::invalid(
+                at,
+                "the procedure ended with a transaction open: what it had not committed is rolled \
+                 back",
+            ),
         })
     }
 
     fn note(&mut self, verdict: &Verdict, was_lock_wait: bool) {
         self.is_broken |= verdict.closes;
         let ends = was_lock_wait && self.server().rolls_back_on_lock_wait;
-        if verdict.rolled_back || ends {
-            // What runs next would commit by itself.
-            self.in_transaction = false;
+        if (verdict.rolled_back || ends) && self.work == Work::Open {
+            self.work = Work::Ended;
         }
         if verdict.is_broken
             && let Some(Loan::Own(object)) = &self.loan

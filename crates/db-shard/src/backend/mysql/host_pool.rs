@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwapOption;
 use sqlx::mysql::MySqlRow;
 use sqlx::pool::PoolConnection;
-use sqlx::{MySql, MySqlPool};
+use sqlx::{MySql, MySqlPool, SqlStr};
 
-use super::connector::{Facts, HOST_FACTS, Refusal};
+use super::connector::{Facts, HOST_FACTS, Refusal, restoring};
 use super::session::Session;
 use super::translate::{Stake, timed_out};
 use crate::backend::{Call, PoolStats};
@@ -21,11 +21,18 @@ pub(super) struct HostPool {
     /// What the first connection answered; asked again by every proof.
     facts: ArcSwapOption<Facts>,
     closed: Arc<AtomicU64>,
+    /// What a session is sent after a procedure.
+    restoring: SqlStr,
 }
 
 impl HostPool {
     pub(super) fn new(pool: MySqlPool) -> Self {
-        Self { pool, facts: ArcSwapOption::empty(), closed: Arc::default() }
+        Self {
+            pool,
+            facts: ArcSwapOption::empty(),
+            closed: Arc::default(),
+            restoring: restoring(None),
+        }
     }
 
     /// Borrows a connection.
@@ -42,7 +49,8 @@ impl HostPool {
         let borrowed = call.deadline.limit(borrowing).await;
         let (connection, facts) =
             borrowed.unwrap_or_else(|| Err(timed_out(at(), call, Stake::Nothing)))?;
-        Ok(Box::new(Session::of_host(connection, &facts, Arc::clone(&self.closed))))
+        let (restoring, closed) = (self.restoring.clone(), Arc::clone(&self.closed));
+        Ok(Box::new(Session::of_host(connection, &facts, restoring, closed)))
     }
 
     /// Asks the server again who it is: the next call that borrows a connection

@@ -24,6 +24,8 @@ use crate::{Done, ResultSet, Row};
 
 /// "This command is not supported in the prepared statement protocol yet."
 const NOT_PREPARABLE: u16 = 1295;
+/// "SAVEPOINT does not exist": outside of a transaction none can be set.
+pub(super) const NO_SAVEPOINT: u16 = 1305;
 /// The longest statement time that both servers accept.
 const MAX_STATEMENT_TIME: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Rows read and thrown away after too many, before the connection is given up.
@@ -42,12 +44,28 @@ pub(super) struct Session {
     pub(super) is_busy: bool,
     /// Must not be used again.
     pub(super) is_broken: bool,
-    pub(super) in_transaction: bool,
+    pub(super) work: Work,
+    /// A procedure ran, which may have changed the session or left work open.
+    has_called: bool,
+    /// The text for [`restore`](Self::restore).
+    restoring: SqlStr,
     /// The generation of the pool in which the connection last answered.
     pub(super) generation: u64,
     pub(super) lifetime: Duration,
     /// When it was made, on a scale that only orders connections.
     pub(super) made: (u64, u64),
+}
+
+/// What is known of the session's transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Work {
+    /// None is open.
+    None,
+    /// One is open.
+    Open,
+    /// The server says that it has ended it, so what ran next would commit by
+    /// itself. A `SIGNAL` says so too: it is rolled back all the same.
+    Ended,
 }
 
 /// The driver's connection, and who closes it.
@@ -99,6 +117,8 @@ pub(super) enum Failure {
     Column(Box<InvalidColumn>),
     /// There are more rows than the call may gather.
     TooManyRows,
+    /// A procedure ended with a transaction open; it is rolled back.
+    LeftOpen,
 }
 
 impl From<sqlx::Error> for Failure {
@@ -117,8 +137,9 @@ impl Session {
         types: NativeTypes,
         statement_cache: usize,
         limit: Duration,
+        restoring: SqlStr,
     ) -> Self {
-        Self::over(Driver::Own(driver), id, server, types, statement_cache, limit)
+        Self::over(Driver::Own(driver), id, server, types, statement_cache, limit, restoring)
     }
 
     fn over(
@@ -128,6 +149,7 @@ impl Session {
         types: NativeTypes,
         statement_cache: usize,
         limit: Duration,
+        restoring: SqlStr,
     ) -> Self {
         Self {
             driver,
@@ -139,7 +161,9 @@ impl Session {
             alarm: Alarm::default(),
             is_busy: false,
             is_broken: false,
-            in_transaction: false,
+            work: Work::None,
+            has_called: false,
+            restoring,
             generation: 0,
             lifetime: Duration::MAX,
             made: (0, 0),
@@ -152,11 +176,12 @@ impl Session {
     pub(super) fn of_host(
         connection: sqlx::pool::PoolConnection<sqlx::MySql>,
         facts: &Facts,
+        restoring: SqlStr,
         closed: Arc<AtomicU64>,
     ) -> Self {
         let driver = Driver::Host(connection, closed);
         let (server, types) = (facts.server.clone(), facts.types.clone());
-        Self::over(driver, facts.id, server, types, 0, Duration::MAX)
+        Self::over(driver, facts.id, server, types, 0, Duration::MAX, restoring)
     }
 
     /// Tells whether the session is set up by this crate.
@@ -183,7 +208,7 @@ impl Session {
 
     /// Tells whether the next caller would find the connection as a new one.
     pub(super) fn is_clean(&self) -> bool {
-        !self.is_busy && !self.is_broken && !self.in_transaction
+        !self.is_busy && !self.is_broken && !self.has_called && self.work == Work::None
     }
 
     /// Tells whether it keeps as many prepared statements as it may.
@@ -226,11 +251,37 @@ impl Session {
         row.try_get_unchecked::<&str, _>(0).is_ok_and(|mark| mark == MARK)
     }
 
-    /// Ends the transaction with nothing changed.
-    pub(super) async fn roll_back(&mut self) -> sqlx::Result<()> {
-        self.command("ROLLBACK".into_sql_str()).await?;
-        self.in_transaction = false;
+    /// Ends the transaction with nothing changed, and makes the session fit
+    /// for the next caller.
+    pub(super) async fn tidy(&mut self) -> sqlx::Result<()> {
+        if self.has_called {
+            return self.restore().await.map(drop);
+        }
+        if self.work != Work::None {
+            self.command("ROLLBACK".into_sql_str()).await?;
+            self.work = Work::None;
+        }
         Ok(())
+    }
+
+    /// Undoes what a procedure may have done to the session: settings, locks,
+    /// and a transaction left open. Returns whether there was such a one.
+    ///
+    /// One round trip. Setting a savepoint is how both servers tell whether a
+    /// transaction is open: outside of one it cannot be released.
+    async fn restore(&mut self) -> sqlx::Result<bool> {
+        let was_open = match self.command(self.restoring.clone()).await {
+            Ok(()) => true,
+            Err(error) if number(&error) == Some(NO_SAVEPOINT) => false,
+            Err(error) => {
+                self.is_broken = true;
+                return Err(error);
+            }
+        };
+        self.limit.present = self.limit.usual;
+        self.work = Work::None;
+        self.has_called = false;
+        Ok(was_open)
     }
 
     /// Makes one round trip.
@@ -255,7 +306,8 @@ impl Session {
         gathered.into_reply()
     }
 
-    /// Calls a procedure and keeps its result sets apart.
+    /// Calls a procedure and keeps its result sets apart. The session is of no
+    /// use to others before it is [tidied](Self::tidy).
     ///
     /// The last answer is the status of the call itself: it counts as a result
     /// only if there is no other.
@@ -266,8 +318,33 @@ impl Session {
     ) -> Result<Vec<ResultSet>, Failure> {
         let mut gathered = Gathered::new(call.max_rows, u64::MAX);
         gathered.keeps_apart = true;
-        self.exchange(call, statement, &mut gathered).await?;
+        self.prepare(call).await?;
+        let arguments = self.bind(statement)?;
+        self.is_busy = true;
+        self.has_called = true;
+        let ended = gathered.read(self.send(statement, arguments)).await;
+        self.settle_with(&ended);
+        ended?;
         gathered.into_sets()
+    }
+
+    /// Calls a procedure outside of a transaction, and restores the session.
+    /// Returns `LeftOpen` if there was something to undo.
+    pub(super) async fn call_alone(
+        &mut self,
+        call: &Call,
+        statement: &Statement,
+    ) -> Result<Vec<ResultSet>, Failure> {
+        let sets = self.call(call, statement).await;
+        if !self.has_called || self.is_broken || self.is_busy {
+            return sets;
+        }
+        match (sets, self.restore().await) {
+            (Err(failure), _) => Err(failure),
+            (Ok(_), Err(error)) => Err(Failure::Driver(error)),
+            (Ok(_), Ok(true)) => Err(Failure::LeftOpen),
+            (Ok(sets), Ok(false)) => Ok(sets),
+        }
     }
 
     async fn exchange(
@@ -280,6 +357,8 @@ impl Session {
         let arguments = self.bind(statement)?;
         self.is_busy = true;
         let mut ended = gathered.read(self.send(statement, arguments)).await;
+        // Only the server's own refusal to prepare answers so: a procedure, in
+        // which a statement may answer it after others, is not run by this.
         if let Err(Failure::Driver(error)) = &ended
             && number(error) == Some(NOT_PREPARABLE)
             && statement.values.is_empty()
@@ -357,7 +436,7 @@ impl Session {
         match ended {
             Err(Failure::TooManyRows | Failure::Column(_)) => {}
             Err(Failure::Driver(error)) => self.settle(Some(error)),
-            Err(Failure::Parameter(_)) | Ok(()) => self.settle(None),
+            Err(Failure::Parameter(_) | Failure::LeftOpen) | Ok(()) => self.settle(None),
         }
     }
 

@@ -281,7 +281,7 @@ impl Victim {
 /// Rolls back what a caller has left open; returns the connection if that did
 /// not end in time.
 async fn roll_back(mut left: Left) -> Option<Left> {
-    match timeout_at(left.until, left.object.roll_back()).await {
+    match timeout_at(left.until, left.object.tidy()).await {
         // Clean now: goes back to the pool.
         Ok(Ok(())) => None,
         Ok(Err(_)) => {

@@ -4,7 +4,8 @@ use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 
 use super::held::Held;
-use super::translate::Stake;
+use super::session::{Failure, NO_SAVEPOINT, Session, Work};
+use super::translate::{Stake, number};
 use crate::backend::{
     Access, BackendTransaction, BeginOptions, Call, Isolation, Reply, SavepointStep, Statement,
 };
@@ -42,7 +43,7 @@ impl MysqlTransaction {
         let is_set = held.is_own() && isolation == DEFAULT_ISOLATION;
         let text = begin_text(isolation, options.access, is_set);
         held.command(&name, call, Stake::Nothing, text).await?;
-        held.in_transaction = true;
+        held.work = Work::Open;
         let stake = match options.access {
             Access::Read => Stake::Nothing,
             Access::Write => Stake::Uncommitted,
@@ -64,7 +65,7 @@ impl MysqlTransaction {
     fn check(&self, call: &Call) -> Result<()> {
         let reason = if self.held.is_busy {
             "a statement of the transaction was dropped before it ended"
-        } else if !self.held.in_transaction || self.held.is_broken {
+        } else if self.held.work != Work::Open || self.held.is_broken {
             "the database has ended the transaction"
         } else {
             return Ok(());
@@ -102,8 +103,38 @@ impl MysqlTransaction {
             _ => Stake::Commit,
         };
         self.command(call, stake, "COMMIT".into_sql_str()).await?;
-        self.held.in_transaction = false;
+        self.held.work = Work::None;
+        self.tidy(call).await;
         Ok(())
+    }
+
+    /// Calls a procedure. If that ends the transaction, nothing runs after it.
+    async fn call(&mut self, call: &Call, statement: &Statement) -> Result<Vec<ResultSet>> {
+        self.command(call, self.stake, "SAVEPOINT trine_call".into_sql_str()).await?;
+        let ended = call.deadline.limit(self.held.call(call, statement)).await;
+        let sets = self.held.judge(&self.name, call, self.stake, ended);
+        if self.check(call).is_err() {
+            return sets;
+        }
+        let text = "RELEASE SAVEPOINT trine_call".into_sql_str();
+        match call.deadline.limit(Session::command(&mut self.held, text)).await {
+            Some(Err(error)) if number(&error) == Some(NO_SAVEPOINT) => {
+                self.held.work = Work::Ended;
+                let at = At::new(call.operation, &self.name);
+                sets.and(Err(Error::invalid(at, "the procedure has ended the transaction")))
+            }
+            released => {
+                let released = released.map(|ended| ended.map_err(Failure::from));
+                let released = self.held.judge(&self.name, call, self.stake, released);
+                sets.and_then(|sets| released.map(|()| sets))
+            }
+        }
+    }
+
+    /// Makes the session fit for the next caller. If that fails, the connection
+    /// is closed: the transaction has its answer.
+    async fn tidy(&mut self, call: &Call) {
+        let _ = call.deadline.limit(self.held.tidy()).await;
     }
 }
 
@@ -142,9 +173,7 @@ impl BackendTransaction for MysqlTransaction {
     }
 
     async fn call(&mut self, call: Call, statement: Statement) -> Result<Vec<ResultSet>> {
-        self.ready(&call).await?;
-        let ended = call.deadline.limit(self.held.call(&call, &statement)).await;
-        self.held.judge(&self.name, &call, self.stake, ended)
+        Self::call(self, &call, &statement).await
     }
 
     async fn savepoint(&mut self, call: Call, step: SavepointStep, number: u32) -> Result<()> {
@@ -166,11 +195,15 @@ impl BackendTransaction for MysqlTransaction {
     async fn rollback(mut self: Box<Self>, call: Call) -> Result<()> {
         if self.check(&call).is_err() {
             // The server has rolled back, or does so with the connection.
+            if !self.held.is_busy && !self.held.is_broken && !self.was_lent {
+                self.tidy(&call).await;
+            }
             return Ok(());
         }
         let text = "ROLLBACK".into_sql_str();
         self.command(&call, Stake::Uncommitted, text).await?;
-        self.held.in_transaction = false;
+        self.held.work = Work::None;
+        self.tidy(&call).await;
         Ok(())
     }
 
