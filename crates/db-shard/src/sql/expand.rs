@@ -1,4 +1,4 @@
-use super::scan::{Token, Tokens};
+use super::token::{Token, Tokens};
 use super::{Engine, StatementText};
 use crate::{Param, Value};
 
@@ -37,6 +37,10 @@ pub(crate) fn expand(
         values.extend(params.into_iter().filter_map(Param::into_one));
         return Ok((text, values));
     }
+    let found = params.iter().map(count).sum();
+    let Some(mut spare) = MAX_PARAMETERS.checked_sub(found) else {
+        return Err(Misfit::TooMany { found });
+    };
     let mut written = String::with_capacity(text.as_str().len() + 64);
     let mut values = Vec::new();
     let mut copied = 0;
@@ -55,27 +59,45 @@ pub(crate) fn expand(
                 written.push('?');
                 values.push(value);
             }
-            Param::List(members) => write_list(&mut written, &mut values, members),
+            Param::List(members) => {
+                spare -= write_list(&mut written, &mut values, members, spare);
+            }
             Param::Rows(rows) => write_rows(&mut written, &mut values, rows, position + 1)?,
         }
     }
     written.push_str(text.as_str().get(copied..).unwrap_or_default());
-    if values.len() > MAX_PARAMETERS {
-        return Err(Misfit::TooMany { found: values.len() });
-    }
     Ok((text.written_out(written), values))
 }
 
+/// Returns how many values a parameter stands for.
+fn count(param: &Param) -> usize {
+    match param {
+        Param::One(_) => 1,
+        Param::List(members) => members.len(),
+        Param::Rows(rows) => rows.iter().map(Vec::len).sum(),
+    }
+}
+
+/// Pads the list to a power of two with at most `spare` values, and returns how
+/// many it took.
+///
 /// An empty list becomes NULL, which `IN` never matches. `NOT IN (NULL)`
 /// matches nothing either; the guide says so.
-fn write_list(written: &mut String, values: &mut Vec<Value>, mut members: Vec<Value>) {
+fn write_list(
+    written: &mut String,
+    values: &mut Vec<Value>,
+    mut members: Vec<Value>,
+    spare: usize,
+) -> usize {
     let Some(last) = members.last().cloned() else {
         written.push_str("NULL");
-        return;
+        return 0;
     };
-    members.resize(members.len().next_power_of_two().min(MAX_PARAMETERS.max(members.len())), last);
+    let padding = spare.min(members.len().next_power_of_two() - members.len());
+    members.resize(members.len() + padding, last);
     write_marks(written, members.len());
     values.append(&mut members);
+    padding
 }
 
 fn write_rows(
@@ -123,6 +145,21 @@ mod tests {
             expanded("SELECT '?' FROM t WHERE a = ? AND b IN (?)", (1, list([1, 2, 3]))).unwrap();
         assert_eq!(text, "SELECT '?' FROM t WHERE a = ? AND b IN (?, ?, ?, ?)");
         assert_eq!(values, 5);
+    }
+
+    #[test]
+    fn as_many_values_as_are_possible_are_taken() {
+        const ONE: &str = "a = ? AND b IN (?)";
+        for length in [16_385_i64, 20_000, 32_765] {
+            let (text, values) = expanded(ONE, (1, list(0..length))).unwrap();
+            assert_eq!(values, MAX_PARAMETERS, "{length}");
+            assert_eq!(text.matches('?').count(), values);
+        }
+        let two = expanded("a IN (?) AND b IN (?)", (list(0..20_000_i64), list(0..12_000_i64)));
+        assert_eq!(two.unwrap().1, MAX_PARAMETERS);
+        let found = MAX_PARAMETERS + 1;
+        let many = expanded(ONE, (1, list(0..32_766_i64))).unwrap_err();
+        assert_eq!(many, Misfit::TooMany { found });
     }
 
     #[test]
