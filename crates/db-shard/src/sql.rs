@@ -1,11 +1,12 @@
 mod expand;
 mod scan;
+mod token;
 
 use std::fmt;
 use std::sync::Arc;
 
 pub(crate) use expand::expand;
-pub(crate) use scan::{Shape, Verb};
+pub(crate) use scan::{Shape, TEMPORARY, Verb};
 
 /// A database engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

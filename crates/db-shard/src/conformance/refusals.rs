@@ -39,6 +39,7 @@ pub async fn statements_that_would_touch_other_callers_are_refused(fixture: Fixt
         "SET autocommit = 0",
         "INSERT INTO item (name) VALUES ('a'); COMMIT",
         "DELETE FROM item; DELETE FROM item",
+        "CREATE TEMPORARY TABLE item (id INT)",
     ] {
         let error = db.execute(Sql::dynamic(text), ()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{text}");
@@ -55,9 +56,17 @@ pub async fn a_query_cannot_write(fixture: Fixture) {
     let opened = fixture.open().await;
     let db = opened.database();
     create_items(db).await;
-    let error = db.query::<Row>("DELETE FROM item", ()).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Invalid);
-    assert!(error.to_string().contains("use `execute`"), "{error}");
+    add(db, "a").await;
+    for text in [
+        "DELETE FROM item",
+        "WITH a AS (SELECT 1) DELETE FROM item",
+        "ANALYZE UPDATE item SET name = 'b'",
+    ] {
+        let error = db.query::<Row>(Sql::dynamic(text), ()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(error.to_string().contains("use `execute`"), "{error}");
+    }
+    assert_eq!(count(db).await, 1);
 }
 
 /// Too few, too many, and no text for the engine.

@@ -2,7 +2,7 @@ use std::borrow::Cow;
 
 use crate::backend::{Access, Statement};
 use crate::error::At;
-use crate::sql::{Shape, Verb, expand};
+use crate::sql::{Shape, TEMPORARY, Verb, expand};
 use crate::{Engine, Error, IntoParams, Result, SqlText};
 
 /// Which statements a method takes.
@@ -53,6 +53,7 @@ fn refusal(shape: &Shape, takes: Takes) -> Option<Cow<'static, str>> {
         (Verb::Control, _) => {
             "transaction and session words are not taken: use `begin`, `transaction` or `savepoint`"
         }
+        (Verb::Temporary, _) => TEMPORARY,
         (Verb::Call, _) => "procedures are called by `call`",
         (Verb::Write | Verb::Schema, Takes::Reads) => "the statement writes: use `execute`",
         (Verb::Schema, Takes::WritesOfRows) => {
@@ -74,9 +75,15 @@ mod tests {
 
     #[test]
     fn what_would_touch_other_callers_is_refused() {
-        for text in
-            ["COMMIT", "BEGIN", "SET autocommit = 1", "DELETE FROM t; COMMIT", "", "SELECT ?1"]
-        {
+        for text in [
+            "COMMIT",
+            "BEGIN",
+            "SET autocommit = 1",
+            "DELETE FROM t; COMMIT",
+            "",
+            "SELECT ?1",
+            "CREATE TEMPORARY TABLE t (a INT)",
+        ] {
             for takes in [Takes::Reads, Takes::Writes, Takes::WritesOfRows] {
                 let error = check(takes, Sql::dynamic(text)).unwrap_err();
                 assert_eq!(error.kind(), trine_core::ErrorKind::Invalid, "{text}");

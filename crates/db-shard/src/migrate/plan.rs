@@ -5,7 +5,7 @@ use trine_core::{MigrationScope, MigrationSet, MigrationStep};
 
 use super::report::AppliedStep;
 use crate::error::At;
-use crate::sql::{Shape, Verb};
+use crate::sql::{Shape, TEMPORARY, Verb};
 use crate::{DatabaseName, Engine, Error, Result, StatementText};
 
 /// The part that a database plays for migrations.
@@ -137,6 +137,7 @@ fn refusal(shape: &Shape) -> Option<&'static str> {
     match shape.verb {
         Verb::Empty => Some("the text has no statement"),
         Verb::Control => Some("transaction and session words are not taken"),
+        Verb::Temporary => Some(TEMPORARY),
         Verb::Call => Some("procedures are not called here"),
         Verb::Read | Verb::Write | Verb::Schema => None,
     }

@@ -2,6 +2,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use super::Engine;
+use super::token::{Token, Tokens};
 
 /// Most shapes that a thread keeps; a program that leaks its texts stays
 /// bounded.
@@ -11,7 +12,7 @@ thread_local! {
     static SHAPES: RefCell<HashMap<(usize, usize, Engine), Shape>> = RefCell::default();
 }
 
-/// What the first word of a statement says about it.
+/// What the first words of a statement say about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verb {
     /// Only reads: runs on a reader.
@@ -23,11 +24,18 @@ pub(crate) enum Verb {
     /// Begins, ends or marks a transaction, or changes the session: refused,
     /// because the connection belongs to many callers.
     Control,
+    /// Makes or drops an object that belongs to one connection: refused, because
+    /// the next caller gets it, and the object before the table of its name.
+    Temporary,
     /// Calls a stored procedure.
     Call,
     /// Has no word at all.
     Empty,
 }
+
+/// Why [`Verb::Temporary`] is refused.
+pub(crate) const TEMPORARY: &str = "temporary objects belong to one connection, which is every \
+                                    caller's in turn: make an ordinary table";
 
 /// What has to be known of a text before it is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +47,21 @@ pub(crate) struct Shape {
     pub(crate) is_many: bool,
     /// Whether a `?` is followed by a digit, or a parameter has a name.
     pub(crate) is_numbered: bool,
+    /// Whether its subject, which may stand behind a `WITH`, changes rows.
+    pub(crate) changes_rows: bool,
+    /// Whether rows come back: those of a query, or of a `RETURNING`.
+    pub(crate) returns_rows: bool,
+}
+
+impl Shape {
+    const EMPTY: Self = Self {
+        verb: Verb::Empty,
+        parameters: 0,
+        is_many: false,
+        is_numbered: false,
+        changes_rows: false,
+        returns_rows: false,
+    };
 }
 
 impl Shape {
@@ -60,8 +83,8 @@ impl Shape {
 
     /// Scans a text.
     pub(crate) fn of(text: &str, engine: Engine) -> Self {
-        let mut shape =
-            Self { verb: Verb::Empty, parameters: 0, is_many: false, is_numbered: false };
+        let mut shape = Self::EMPTY;
+        let mut subject = Subject::default();
         let mut ended = false;
         let mut body = Body::NotCreate;
         let mut tokens = Tokens::new(text, engine);
@@ -71,6 +94,7 @@ impl Shape {
                 shape.is_many = true;
             }
             body = body.after(token, || tokens.peek_word());
+            subject.see(token, || tokens.peek_word());
             match token {
                 Token::Semicolon => ended = shape.verb != Verb::Empty && !body.is_open(),
                 Token::Parameter { is_numbered } => {
@@ -78,12 +102,56 @@ impl Shape {
                     shape.is_numbered |= is_numbered;
                 }
                 Token::Word(word) if shape.verb == Verb::Empty => {
-                    shape.verb = verb(word, || tokens.peek_word());
+                    shape.verb = verb(word, &tokens);
                 }
-                Token::Word(_) | Token::Other => {}
+                // A file of the server's.
+                Token::Word(word) if shape.verb == Verb::Read && is(word, &["INTO"]) => {
+                    let target = tokens.peek_word().unwrap_or_default();
+                    if engine == Engine::Mysql && is(target, &["OUTFILE", "DUMPFILE"]) {
+                        shape.verb = Verb::Write;
+                    }
+                }
+                Token::Word(_) | Token::Open | Token::Close | Token::Other => {}
             }
         }
+        shape.changes_rows = subject.changes_rows;
+        shape.returns_rows = subject.returns_rows;
         shape
+    }
+}
+
+/// What the words outside of parentheses tell about the rows of a statement.
+#[derive(Debug, Default)]
+struct Subject {
+    depth: u32,
+    is_begun: bool,
+    is_found: bool,
+    changes_rows: bool,
+    returns_rows: bool,
+}
+
+impl Subject {
+    fn see<'a>(&mut self, token: Token<'a>, next: impl FnOnce() -> Option<&'a str>) {
+        match token {
+            Token::Open => self.depth += 1,
+            Token::Close => self.depth = self.depth.saturating_sub(1),
+            Token::Word(word) if self.depth == 0 => {
+                let is_first = !std::mem::replace(&mut self.is_begun, true);
+                if self.is_found {
+                    self.returns_rows |= is(word, &["RETURNING"]);
+                } else if is(word, &["INSERT", "UPDATE", "DELETE"])
+                    || is(word, &["REPLACE"])
+                        && (is_first || next().is_some_and(|next| is(next, &["INTO"])))
+                {
+                    (self.is_found, self.changes_rows) = (true, true);
+                } else if is(word, &["SELECT", "VALUES", "EXPLAIN"]) {
+                    (self.is_found, self.returns_rows) = (true, true);
+                } else if is(word, &["CREATE", "DROP", "ALTER"]) {
+                    self.is_found = true;
+                }
+            }
+            _ => {}
+        }
     }
 }
 
@@ -107,8 +175,6 @@ impl Body {
     }
 
     fn after<'a>(self, token: Token<'a>, next: impl FnOnce() -> Option<&'a str>) -> Self {
-        let is =
-            |word: &str, names: &[&str]| names.iter().any(|name| word.eq_ignore_ascii_case(name));
         match (self, token) {
             (Self::NotCreate, Token::Word(word)) if is(word, &["CREATE"]) => Self::Unknown,
             (Self::NotCreate, Token::Semicolon) => Self::NotCreate,
@@ -148,11 +214,31 @@ impl Body {
     }
 }
 
-fn verb<'a>(word: &str, second: impl FnOnce() -> Option<&'a str>) -> Verb {
-    let is = |names: &[&str]| names.iter().any(|name| word.eq_ignore_ascii_case(name));
-    if is(&["SELECT", "WITH", "VALUES", "SHOW", "EXPLAIN", "DESCRIBE", "DESC", "TABLE", "ANALYZE"])
-    {
+fn is(word: &str, names: &[&str]) -> bool {
+    names.iter().any(|name| word.eq_ignore_ascii_case(name))
+}
+
+/// Returns what a statement does that begins with `word`.
+fn verb(word: &str, rest: &Tokens<'_>) -> Verb {
+    let second = || rest.peek_word().unwrap_or_default();
+    let is = |names: &[&str]| is(word, names);
+    if is(&["SELECT", "VALUES", "SHOW", "TABLE"]) {
         return Verb::Read;
+    }
+    if is(&["WITH"]) {
+        return led_to(rest.clone()).unwrap_or(Verb::Read);
+    }
+    if is(&["EXPLAIN", "DESCRIBE", "DESC"]) {
+        // It runs what it explains only if it is to measure it.
+        let measures = second().eq_ignore_ascii_case("ANALYZE");
+        return match led_to(rest.clone()) {
+            Some(Verb::Write) if measures => Verb::Write,
+            _ => Verb::Read,
+        };
+    }
+    if is(&["ANALYZE"]) {
+        // The other meaning is that of the statistics of a table.
+        return led_to(rest.clone()).unwrap_or(Verb::Schema);
     }
     if is(&["CALL"]) {
         return Verb::Call;
@@ -183,13 +269,16 @@ fn verb<'a>(word: &str, second: impl FnOnce() -> Option<&'a str>) -> Verb {
         "RESET",
         "FLUSH",
         "LOAD",
+        "STOP",
+        "CHANGE",
+        "RESTART",
+        "CLONE",
+        "BINLOG",
     ]) {
         return Verb::Control;
     }
     if is(&["CREATE", "DROP"]) {
-        // Temporary tables belong to the connection and end no transaction.
-        let is_temporary = second().is_some_and(|word| word.eq_ignore_ascii_case("TEMPORARY"));
-        return if is_temporary { Verb::Write } else { Verb::Schema };
+        return if is_temporary(rest.clone()) { Verb::Temporary } else { Verb::Schema };
     }
     if is(&[
         "ALTER",
@@ -205,166 +294,61 @@ fn verb<'a>(word: &str, second: impl FnOnce() -> Option<&'a str>) -> Verb {
         "UNINSTALL",
         "CHECK",
         "CACHE",
+        "IMPORT",
     ]) {
         return Verb::Schema;
     }
     Verb::Write
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Token<'a> {
-    Word(&'a str),
-    Parameter {
-        is_numbered: bool,
-    },
-    Semicolon,
-    /// Anything else that is no white space and no comment.
-    Other,
-}
-
-/// The tokens of a text, as far as Trine has to tell them apart.
-#[derive(Clone, Debug)]
-pub(super) struct Tokens<'a> {
-    text: &'a str,
-    at: usize,
-    engine: Engine,
-}
-
-impl<'a> Tokens<'a> {
-    pub(super) fn new(text: &'a str, engine: Engine) -> Self {
-        Self { text, at: 0, engine }
-    }
-
-    /// Returns the offset behind the last token.
-    pub(super) fn offset(&self) -> usize {
-        self.at
-    }
-
-    fn peek_word(&self) -> Option<&'a str> {
-        match self.clone().next() {
-            Some(Token::Word(word)) => Some(word),
-            _ => None,
-        }
-    }
-
-    fn rest(&self) -> &'a [u8] {
-        self.text.as_bytes().get(self.at..).unwrap_or_default()
-    }
-
-    fn skip_past(&mut self, from: usize, end: &str) {
-        let rest = self.text.get(self.at + from..).unwrap_or_default();
-        self.at =
-            rest.find(end).map_or(self.text.len(), |found| self.at + from + found + end.len());
-    }
-
-    /// Skips a quoted text. A doubled quote stands for itself; a backslash
-    /// escapes in the strings of MySQL, never in its names.
-    fn skip_quoted(&mut self, quote: u8) {
-        let escapes = self.engine == Engine::Mysql && quote != b'`';
-        let rest = self.rest();
-        let mut position = 1;
-        loop {
-            match rest.get(position) {
-                None => break,
-                Some(b'\\') if escapes => position += 2,
-                Some(byte) if *byte == quote => {
-                    if rest.get(position + 1) != Some(&quote) {
-                        position += 1;
-                        break;
-                    }
-                    position += 2;
+/// Returns what the statement does that words such as `WITH` lead to, if there
+/// is one.
+fn led_to(rest: Tokens<'_>) -> Option<Verb> {
+    let mut depth = 0_u32;
+    let mut tokens = rest;
+    while let Some(token) = tokens.next() {
+        match token {
+            Token::Open => depth += 1,
+            Token::Close => depth = depth.checked_sub(1)?,
+            Token::Word(word) if depth == 0 => {
+                if is(word, &["INSERT", "UPDATE", "DELETE"])
+                    || is(word, &["REPLACE"]) && !tokens.peek_word().is_some_and(|w| is(w, &["AS"]))
+                {
+                    return Some(Verb::Write);
                 }
-                Some(_) => position += 1,
+                if is(word, &["SELECT", "VALUES"]) {
+                    return Some(Verb::Read);
+                }
+                if is(word, &["TABLE"]) {
+                    return None;
+                }
             }
+            _ => {}
         }
-        self.at = (self.at + position).min(self.text.len());
     }
+    None
+}
 
-    fn skip_comment(&mut self) -> bool {
-        let rest = self.rest();
-        let is_mysql = self.engine == Engine::Mysql;
-        match rest {
-            // MySQL runs what stands in these, so they are no comments.
-            [b'/', b'*', b'!', ..] | [b'/', b'*', b'M', b'!', ..] if is_mysql => {
-                self.at += if rest.get(2) == Some(&b'!') { 3 } else { 4 };
-                let digits = self.rest().iter().take_while(|byte| byte.is_ascii_digit()).count();
-                self.at += digits;
+/// Tells whether what is created or dropped belongs to the connection: by a
+/// word, or by the name of SQLite's schema for such objects.
+fn is_temporary(rest: Tokens<'_>) -> bool {
+    let kinds = ["UNIQUE", "VIRTUAL", "TABLE", "VIEW", "INDEX", "TRIGGER", "IF", "NOT", "EXISTS"];
+    let mut tokens = rest;
+    let mut is_name = false;
+    loop {
+        match tokens.next() {
+            Some(Token::Word(word)) if is(word, &["OR", "REPLACE"]) => {}
+            Some(Token::Word(word)) if is(word, &kinds) => is_name = true,
+            Some(Token::Word(word)) if is(word, &["TEMP", "TEMPORARY"]) => {
+                return !is_name || tokens.next() == Some(Token::Other);
             }
-            [b'/', b'*', ..] => self.skip_past(2, "*/"),
-            // MySQL wants a space behind the dashes, SQLite does not.
-            [b'-', b'-', after, ..] if !is_mysql || after.is_ascii_whitespace() => {
-                self.skip_past(2, "\n");
-            }
-            [b'-', b'-'] => self.at = self.text.len(),
-            [b'#', ..] if is_mysql => self.skip_past(1, "\n"),
             _ => return false,
         }
-        true
     }
-}
-
-impl<'a> Iterator for Tokens<'a> {
-    type Item = Token<'a>;
-
-    fn next(&mut self) -> Option<Token<'a>> {
-        loop {
-            let byte = *self.rest().first()?;
-            if byte.is_ascii_whitespace() {
-                self.at += 1;
-            } else if !self.skip_comment() {
-                break;
-            }
-        }
-        let rest = self.rest();
-        let token = match *rest.first()? {
-            b'?' => {
-                self.at += 1;
-                let is_numbered = rest.get(1).is_some_and(u8::is_ascii_digit);
-                Token::Parameter { is_numbered }
-            }
-            b'$' | b':' | b'@'
-                if self.engine == Engine::Sqlite
-                    && rest.get(1).is_some_and(|next| is_part_of_word(*next)) =>
-            {
-                self.at += 1;
-                Token::Parameter { is_numbered: true }
-            }
-            b';' => {
-                self.at += 1;
-                Token::Semicolon
-            }
-            quote @ (b'\'' | b'"' | b'`') => {
-                self.skip_quoted(quote);
-                Token::Other
-            }
-            b'[' if self.engine == Engine::Sqlite => {
-                self.skip_past(1, "]");
-                Token::Other
-            }
-            byte if byte.is_ascii_alphabetic() || byte == b'_' => {
-                let length = rest.iter().take_while(|byte| is_part_of_word(**byte)).count();
-                let word = self.text.get(self.at..self.at + length).unwrap_or_default();
-                self.at += length;
-                Token::Word(word)
-            }
-            _ => {
-                let width = self.text.get(self.at..).and_then(|rest| rest.chars().next());
-                self.at += width.map_or(1, char::len_utf8);
-                Token::Other
-            }
-        };
-        Some(token)
-    }
-}
-
-fn is_part_of_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$')
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     fn shape(text: &str) -> Shape {
@@ -452,19 +436,93 @@ mod tests {
         assert_eq!(shape("(SELECT 1) UNION SELECT 2").verb, Verb::Read);
         assert_eq!(shape("CALL p(?)").verb, Verb::Call);
         assert_eq!(shape("CREATE TABLE t (a INT)").verb, Verb::Schema);
-        assert_eq!(shape("CREATE TEMPORARY TABLE t (a INT)").verb, Verb::Write);
         assert_eq!(shape("  /* nothing */ ").verb, Verb::Empty);
         assert!(shape("SELECT ?1").is_numbered);
     }
 
-    proptest! {
-        #[test]
-        fn any_text_is_scanned_to_its_end(text in "\\PC*") {
-            for engine in [Engine::Sqlite, Engine::Mysql] {
-                let mut tokens = Tokens::new(&text, engine);
-                while tokens.next().is_some() {}
-                prop_assert_eq!(tokens.offset(), text.len());
-            }
+    #[test]
+    fn a_write_is_found_wherever_it_hides() {
+        for text in [
+            "WITH a AS (SELECT 1) DELETE FROM t WHERE id IN (SELECT * FROM a)",
+            "WITH RECURSIVE a (n) AS (SELECT 1), `select` AS (SELECT 2) UPDATE t SET n = 1",
+            "(WITH a AS (SELECT 1) DELETE FROM t)",
+            "ANALYZE UPDATE t SET n = 1",
+            "ANALYZE FORMAT=JSON WITH a AS (SELECT 1) DELETE FROM t",
+            "EXPLAIN ANALYZE DELETE t FROM t JOIN u USING (id)",
+            "DESC ANALYZE FORMAT=TREE UPDATE t, u SET t.n = 1",
+            "SELECT * FROM t INTO OUTFILE '/tmp/t'",
+            "(SELECT * INTO /* here */ DUMPFILE '/tmp/t' FROM t)",
+            "DO GET_LOCK('a', 1)",
+        ] {
+            assert_eq!(shape(text).verb, Verb::Write, "{text}");
         }
+        for text in ["ANALYZE TABLE t", "ANALYZE LOCAL TABLE t UPDATE HISTOGRAM ON n", "ANALYZE"] {
+            assert_eq!(shape(text).verb, Verb::Schema, "{text}");
+        }
+        for text in [
+            "WITH `delete` AS (SELECT 1) SELECT * FROM `delete`",
+            "WITH replace AS (SELECT 1) SELECT * FROM replace",
+            "WITH a AS (SELECT 1) (SELECT * FROM a)",
+            "EXPLAIN DELETE FROM t",
+            "EXPLAIN ANALYZE SELECT replace('delete', 'd', 'e') FROM t",
+            "EXPLAIN ANALYZE TABLE t",
+            "ANALYZE FORMAT=JSON SELECT * FROM t",
+            "SELECT n FROM t FOR UPDATE",
+            "SELECT 'INTO OUTFILE' FROM t",
+            "TABLE t",
+        ] {
+            assert_eq!(shape(text).verb, Verb::Read, "{text}");
+        }
+        assert_eq!(shape("HANDLER t OPEN").verb, Verb::Control);
+        let text = "WITH a AS (SELECT 1) DELETE FROM t";
+        assert_eq!(Shape::of(text, Engine::Sqlite).verb, Verb::Write);
+    }
+
+    #[test]
+    fn what_belongs_to_a_connection_is_found() {
+        for text in [
+            "CREATE TEMPORARY TABLE t (a INT)",
+            "create or replace temporary table t (a INT)",
+            "DROP TEMPORARY TABLE t",
+            "CREATE TEMP VIEW v AS SELECT 1",
+            "CREATE TEMP TRIGGER g AFTER INSERT ON t BEGIN DELETE FROM t; END",
+            "CREATE TABLE IF NOT EXISTS temp.t (a INT)",
+            "CREATE VIRTUAL TABLE Temp.t USING fts5(a)",
+        ] {
+            assert_eq!(Shape::of(text, Engine::Sqlite).verb, Verb::Temporary, "{text}");
+        }
+        for text in [
+            "CREATE TABLE temp (a INT)",
+            "CREATE TABLE temp AS SELECT 1",
+            "CREATE TABLE main.temp (a INT)",
+            "CREATE INDEX temporary ON t (a)",
+            "CREATE UNIQUE INDEX a ON temp (b)",
+        ] {
+            assert_eq!(Shape::of(text, Engine::Sqlite).verb, Verb::Schema, "{text}");
+        }
+    }
+
+    fn rows(text: &str) -> (bool, bool) {
+        let shape = Shape::of(text, Engine::Sqlite);
+        (shape.changes_rows, shape.returns_rows)
+    }
+
+    #[test]
+    fn the_subject_behind_a_with_is_found() {
+        assert_eq!(rows("WITH a AS (SELECT 1) INSERT INTO t SELECT * FROM a"), (true, false));
+        assert_eq!(rows("WITH a AS (SELECT replace(x, 'a', 'b') FROM u) SELECT 1"), (false, true));
+        assert_eq!(rows("WITH replace AS (SELECT 1) SELECT * FROM replace"), (false, true));
+        assert_eq!(rows("/* INSERT */ select 'it''s INSERT', \"INSERT\", [INSERT]"), (false, true));
+        assert_eq!(rows("REPLACE INTO t VALUES (1)"), (true, false));
+        assert_eq!(rows("CREATE TABLE t AS SELECT 1"), (false, false));
+    }
+
+    #[test]
+    fn rows_come_from_returning_clauses_only() {
+        assert_eq!(rows("DELETE FROM t RETURNING id"), (true, true));
+        assert_eq!(rows("INSERT INTO t VALUES ('RETURNING')"), (true, false));
+        assert_eq!(rows("INSERT INTO t (returning) VALUES (1)"), (true, false));
+        let replace = shape("REPLACE t VALUES (1) RETURNING a");
+        assert!(replace.changes_rows && replace.returns_rows);
     }
 }

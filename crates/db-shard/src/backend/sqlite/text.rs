@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use quick_cache::sync::Cache;
 
-use crate::sql::{Shape, Verb};
+use crate::sql::{Shape, TEMPORARY, Verb};
 use crate::{Engine, StatementText};
 
 /// Most texts whose forms are kept.
@@ -34,7 +34,6 @@ pub(super) struct Plan {
 impl Plan {
     pub(super) fn of(text: &StatementText) -> Self {
         let shape = text.shape(Engine::Sqlite);
-        let tail = Tail::of(text.as_str());
         // The line break ends a comment that the text may end with.
         let wrapped =
             |before, after| text.written_out(format!("{before};\n{}\n;{after}", text.as_str()));
@@ -42,8 +41,8 @@ impl Plan {
             in_group: wrapped(SAVEPOINT, RELEASE),
             alone: wrapped(BEGIN, COMMIT),
             plain: text.clone(),
-            changes_rows: tail.changes_rows,
-            returns_rows: tail.returns_rows,
+            changes_rows: shape.changes_rows,
+            returns_rows: shape.returns_rows,
             is_schema: shape.verb == Verb::Schema,
             parameters: (!shape.is_numbered).then_some(shape.parameters),
             refusal: refusal(text.as_str(), &shape),
@@ -79,6 +78,7 @@ fn refusal(text: &str, shape: &Shape) -> Option<&'static str> {
         Verb::Empty => Some("the text has no statement"),
         // A commit of its own would publish the others of its group.
         Verb::Control => Some("transaction and session words are not taken"),
+        Verb::Temporary => Some(TEMPORARY),
         Verb::Call => Some("there are no procedures in SQLite"),
         Verb::Read | Verb::Write | Verb::Schema => None,
     }
@@ -106,116 +106,9 @@ impl Plans {
     }
 }
 
-/// What the words outside of parentheses tell: where the subject of a `WITH`
-/// begins, and whether rows come back.
-#[derive(Debug, Default)]
-struct Tail {
-    changes_rows: bool,
-    returns_rows: bool,
-}
-
-impl Tail {
-    fn of(text: &str) -> Self {
-        let mut words = Words { rest: text }.peekable();
-        let mut tail = Self::default();
-        let mut is_found = false;
-        while let Some(word) = words.next() {
-            let is = |name: &str| word.eq_ignore_ascii_case(name);
-            if is_found {
-                tail.returns_rows |= is("RETURNING");
-                continue;
-            }
-            let is_replace =
-                is("REPLACE") && words.peek().is_some_and(|next| next.eq_ignore_ascii_case("INTO"));
-            if is_replace || is("INSERT") || is("UPDATE") || is("DELETE") {
-                (is_found, tail.changes_rows) = (true, true);
-            } else if is("SELECT") || is("VALUES") || is("EXPLAIN") {
-                (is_found, tail.returns_rows) = (true, true);
-            } else if is("CREATE") || is("DROP") || is("ALTER") {
-                is_found = true;
-            }
-        }
-        tail
-    }
-}
-
-/// The words of a text outside of parentheses, quotes and comments.
-struct Words<'a> {
-    rest: &'a str,
-}
-
-impl<'a> Words<'a> {
-    fn skip_past(&mut self, from: usize, end: &str) {
-        let rest = self.rest.get(from..).unwrap_or_default();
-        let behind = rest.find(end).map(|found| found + end.len());
-        self.rest = behind.and_then(|behind| rest.get(behind..)).unwrap_or_default();
-    }
-
-    fn skip(&mut self, length: usize) {
-        self.rest = self.rest.get(length..).unwrap_or_default();
-    }
-}
-
-impl<'a> Iterator for Words<'a> {
-    type Item = &'a str;
-
-    fn next(&mut self) -> Option<&'a str> {
-        let mut depth = 0_usize;
-        loop {
-            let first = self.rest.chars().next()?;
-            match first {
-                '-' if self.rest.starts_with("--") => self.skip_past(2, "\n"),
-                '/' if self.rest.starts_with("/*") => self.skip_past(2, "*/"),
-                '\'' => self.skip_past(1, "'"),
-                '"' => self.skip_past(1, "\""),
-                '`' => self.skip_past(1, "`"),
-                '[' => self.skip_past(1, "]"),
-                '(' | ')' => {
-                    depth = if first == '(' { depth + 1 } else { depth.saturating_sub(1) };
-                    self.skip(1);
-                }
-                _ if first.is_ascii_alphabetic() || first == '_' => {
-                    let is_other = |c: char| !c.is_ascii_alphanumeric() && c != '_';
-                    let length = self.rest.find(is_other).unwrap_or(self.rest.len());
-                    let word = self.rest.get(..length);
-                    self.skip(length);
-                    if depth == 0 {
-                        return word;
-                    }
-                }
-                _ => self.skip(first.len_utf8()),
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-
-    fn tail(text: &str) -> (bool, bool) {
-        let tail = Tail::of(text);
-        (tail.changes_rows, tail.returns_rows)
-    }
-
-    #[test]
-    fn the_subject_behind_a_with_is_found() {
-        assert_eq!(tail("WITH a AS (SELECT 1) INSERT INTO t SELECT * FROM a"), (true, false));
-        assert_eq!(tail("WITH a AS (SELECT replace(x, 'a', 'b') FROM u) SELECT 1"), (false, true));
-        assert_eq!(tail("WITH replace AS (SELECT 1) SELECT * FROM replace"), (false, true));
-        assert_eq!(tail("/* INSERT */ select 'it''s INSERT', \"INSERT\", [INSERT]"), (false, true));
-        assert_eq!(tail("REPLACE INTO t VALUES (1)"), (true, false));
-        assert_eq!(tail("CREATE TABLE t AS SELECT 1"), (false, false));
-    }
-
-    #[test]
-    fn rows_come_from_returning_clauses_only() {
-        assert_eq!(tail("DELETE FROM t RETURNING id"), (true, true));
-        assert_eq!(tail("INSERT INTO t VALUES ('RETURNING')"), (true, false));
-        assert_eq!(tail("INSERT INTO t (returning) VALUES (1)"), (true, false));
-    }
 
     #[test]
     fn what_would_leave_the_group_is_refused() {
@@ -234,12 +127,5 @@ mod tests {
             plan.in_group.as_str(),
             "SAVEPOINT trine;\nDELETE FROM t -- all\n;RELEASE trine"
         );
-    }
-
-    proptest! {
-        #[test]
-        fn any_text_is_scanned_to_its_end(text in "\\PC*") {
-            let _ = Words { rest: &text }.count();
-        }
     }
 }
