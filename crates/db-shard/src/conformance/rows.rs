@@ -237,6 +237,12 @@ pub async fn the_common_subset_runs(fixture: Fixture) {
             .await,
         3
     );
+    assert_eq!(number("SELECT SUM(id) FROM item").await, 6);
+    let sums: (u8, Option<i64>, f64, f32) = db
+        .query_one("SELECT SUM(id), SUM(NULL), AVG(id), AVG(id) FROM item WHERE id > 1", ())
+        .await
+        .unwrap();
+    assert_eq!(sums, (5, None, 2.5, 2.5));
     let done = db.execute("UPDATE item SET name = name || ? WHERE id > ?", ("!", 1)).await.unwrap();
     assert_eq!(done.affected, 2);
     let grouped: Vec<(i64, i64)> = db

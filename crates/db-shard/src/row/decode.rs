@@ -203,12 +203,12 @@ impl<'de> Deserializer<'de> for RowDeserializer<'de> {
 
     forward_to_only! {
         deserialize_bool deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64
-        deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64 deserialize_f32
-        deserialize_f64 deserialize_char deserialize_str deserialize_string
+        deserialize_i128 deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64
+        deserialize_u128 deserialize_f32 deserialize_f64 deserialize_char deserialize_str deserialize_string
         deserialize_bytes deserialize_byte_buf
     }
 
-    forward_to_deserialize_any! { i128 u128 unit_struct identifier ignored_any }
+    forward_to_deserialize_any! { unit_struct identifier ignored_any }
 }
 
 impl<'de> IntoDeserializer<'de, CellError> for &'de Value {
@@ -280,6 +280,29 @@ impl<'de> Cell<'de> {
         read(json).map_err(|error| json_error(&error))
     }
 
+    /// Reads a whole number, also from a decimal without a fraction: sums of
+    /// integers are decimals on some engines.
+    fn integer<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, CellError> {
+        let Value::Decimal(text) = self.value else {
+            return self.any(visitor);
+        };
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+        if fraction.bytes().any(|digit| digit != b'0') {
+            let expected = (&visitor as &dyn de::Expected).to_string();
+            return Err(CellError::mismatch(&expected, "decimal with a fraction"));
+        }
+        if let Ok(value) = whole.parse() {
+            return visitor.visit_i64(value);
+        }
+        if let Ok(value) = whole.parse() {
+            return visitor.visit_u64(value);
+        }
+        match whole.parse() {
+            Ok(value) => visitor.visit_i128(value),
+            Err(_) => Err(de::Error::invalid_value(de::Unexpected::Other("decimal"), &visitor)),
+        }
+    }
+
     fn text(self) -> Option<&'de str> {
         match self.value {
             Value::Text(text) | Value::Decimal(text) => Some(text),
@@ -299,8 +322,21 @@ fn json_error(error: &serde_json::Error) -> CellError {
     CellError::mismatch("json of the type asked for", found)
 }
 
+macro_rules! integers {
+    ($($method:ident)+) => {
+        $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, CellError> {
+            self.integer(visitor).map_err(|error| self.named(error))
+        })+
+    };
+}
+
 impl<'de> Deserializer<'de> for Cell<'de> {
     type Error = CellError;
+
+    integers! {
+        deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_i128
+        deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64 deserialize_u128
+    }
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, CellError> {
         self.any(visitor).map_err(|error| self.named(error))
@@ -326,6 +362,10 @@ impl<'de> Deserializer<'de> for Cell<'de> {
     // format's nature; a row is a binary format, and text passes as bytes.
     fn is_human_readable(&self) -> bool {
         !matches!(self.value, Value::Uuid(_) | Value::Bytes(_))
+    }
+
+    fn deserialize_f32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, CellError> {
+        self.deserialize_f64(visitor)
     }
 
     fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, CellError> {
@@ -401,7 +441,7 @@ impl<'de> Deserializer<'de> for Cell<'de> {
     }
 
     forward_to_deserialize_any! {
-        i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 char bytes byte_buf unit unit_struct
+        char bytes byte_buf unit unit_struct
         tuple_struct identifier ignored_any
     }
 }
@@ -471,6 +511,25 @@ mod tests {
         let text = Uuid::from_u128(9).to_string();
         let uuid = row(&[("u", text.into())]).decode::<Uuid>().unwrap();
         assert_eq!(uuid, Uuid::from_u128(9));
+    }
+
+    #[test]
+    fn a_decimal_is_read_as_the_number_that_it_is() {
+        let decimal = |text: &str| row(&[("sum", Value::Decimal(text.into()))]);
+        assert_eq!(decimal("6").decode::<i64>().unwrap(), 6);
+        assert_eq!(decimal("-6.000").decode::<i8>().unwrap(), -6);
+        assert_eq!(decimal("18446744073709551615").decode::<u64>().unwrap(), u64::MAX);
+        assert_eq!(decimal("-18446744073709551616").decode::<i128>().unwrap(), -(1 << 64));
+        assert_eq!(decimal("2.5").decode::<f64>().unwrap(), 2.5);
+        assert_eq!(decimal("2.5").decode::<f32>().unwrap(), 2.5);
+        assert_eq!(decimal("2.5").decode::<Option<String>>().unwrap().as_deref(), Some("2.5"));
+        let error = decimal("2.5").get::<i64>("sum").unwrap_err().to_string();
+        assert_eq!(error, "column `sum`: expected i64, found decimal with a fraction");
+        for (text, wide) in [("300", false), ("-1", false), (&*"9".repeat(60), true)] {
+            let error = decimal(text).get::<u8>("sum").unwrap_err().to_string();
+            assert!(error.contains("`sum`: expected u8") && !error.contains(text), "{error}");
+            assert_eq!(decimal(text).decode::<i64>().is_err(), wide);
+        }
     }
 
     #[test]
