@@ -178,6 +178,15 @@ impl Statement {
     pub(crate) fn new(text: StatementText, values: Vec<Value>, access: Access) -> Self {
         Self { text, values, access }
     }
+
+    /// Tells whether it changes rows and returns them.
+    #[cfg(feature = "mysql")]
+    fn is_returning_write(&self) -> bool {
+        self.access == Access::Write && {
+            let shape = self.text.shape(Engine::Mysql);
+            shape.changes_rows && shape.returns_rows
+        }
+    }
 }
 
 /// Whether a statement only reads.

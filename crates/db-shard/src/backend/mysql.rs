@@ -243,6 +243,11 @@ impl DbBackend for MysqlBackend {
     }
 
     async fn run(&self, call: Call, statement: Statement) -> Result<Reply> {
+        if statement.is_returning_write() {
+            // It has changed its rows when it turns out that there are too many.
+            let mut replies = self.run_all(call, vec![statement]).await?;
+            return Ok(replies.pop().unwrap_or_default());
+        }
         let mut held = self.acquire(&call).await?;
         held.run(self.name(), &call, Stake::of(statement.access), &statement).await
     }
@@ -253,7 +258,7 @@ impl DbBackend for MysqlBackend {
         let mut work = MysqlTransaction::begin(held, name, &call, BeginOptions::default()).await?;
         let mut replies = Vec::with_capacity(statements.len());
         for statement in &statements {
-            match work.run(&call, statement).await {
+            match work.run_plain(&call, statement).await {
                 Ok(reply) => replies.push(reply),
                 Err(error) => {
                     // Dropping the work would roll back as well, but later.

@@ -91,10 +91,30 @@ impl MysqlTransaction {
         self.held.command(&self.name, call, stake, text).await
     }
 
-    /// Runs one statement.
-    pub(super) async fn run(&mut self, call: &Call, statement: &Statement) -> Result<Reply> {
+    /// Runs one statement. If it fails after it has changed rows, that is
+    /// undone with the transaction only.
+    pub(super) async fn run_plain(&mut self, call: &Call, statement: &Statement) -> Result<Reply> {
         self.ready(call).await?;
         self.held.run(&self.name, call, self.stake, statement).await
+    }
+
+    /// Runs one statement: a failed one changes nothing.
+    async fn run(&mut self, call: &Call, statement: &Statement) -> Result<Reply> {
+        if !statement.is_returning_write() {
+            return self.run_plain(call, statement).await;
+        }
+        // More rows than wanted fail it after it has changed them.
+        self.command(call, self.stake, "SAVEPOINT trine_rows".into_sql_str()).await?;
+        let reply = self.held.run(&self.name, call, self.stake, statement).await;
+        if self.check(call).is_err() {
+            return reply;
+        }
+        let end = match &reply {
+            Ok(_) => "RELEASE SAVEPOINT trine_rows",
+            Err(_) => "ROLLBACK TO SAVEPOINT trine_rows; RELEASE SAVEPOINT trine_rows",
+        };
+        let ended = self.command(call, self.stake, end.into_sql_str()).await;
+        reply.and_then(|reply| ended.map(|()| reply))
     }
 
     pub(super) async fn commit(&mut self, call: &Call) -> Result<()> {

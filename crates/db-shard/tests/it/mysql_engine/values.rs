@@ -179,6 +179,29 @@ async fn more_rows_than_allowed_are_an_error_that_costs_no_connection() {
 }
 
 #[tokio::test]
+async fn a_write_that_returns_too_many_rows_is_undone() {
+    let (_database, backend) = backend(1).await;
+    run(&backend, "CREATE TABLE t (n INT)", vec![]).await;
+    run(&backend, "INSERT INTO t VALUES (1), (2), (3)", vec![]).await;
+    let delete = || write("DELETE FROM t RETURNING n", vec![]);
+    let mut bounded = call();
+    bounded.max_rows = 2;
+    let (kind, text) = told(&backend.run(bounded, delete()).await.unwrap_err());
+    assert_eq!(kind, ErrorKind::Invalid, "{text}");
+    assert_eq!(one(&backend, "SELECT COUNT(*) FROM t").await, Value::Int(3));
+    let mut work = backend.begin(call(), trine_db_shard::BeginOptions::default()).await.unwrap();
+    work.run(call(), write("INSERT INTO t VALUES (4)", vec![])).await.unwrap();
+    assert_eq!(work.run(bounded, delete()).await.unwrap_err().kind(), ErrorKind::Invalid);
+    let first = write("DELETE FROM t WHERE n < 3 RETURNING n", vec![]);
+    assert_eq!(work.run(bounded, first).await.unwrap().rows.len(), 2);
+    work.commit(call()).await.unwrap();
+    assert_eq!(one(&backend, "SELECT COUNT(*) FROM t").await, Value::Int(2));
+    bounded.max_rows = 3;
+    assert_eq!(backend.run(bounded, delete()).await.unwrap().rows.len(), 2);
+    assert_eq!(backend.stats().connects, 1);
+}
+
+#[tokio::test]
 async fn a_procedure_returns_each_of_its_result_sets() {
     let (_database, backend) = backend(1).await;
     run(&backend, "CREATE TABLE t (n INT)", vec![]).await;
