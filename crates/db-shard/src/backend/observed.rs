@@ -14,7 +14,9 @@ use super::{
 use crate::{DatabaseName, Engine, Result, ResultSet, StatementText};
 
 /// Counts and times every call to the backend it wraps, and logs slow
-/// statements with their text, never with their values.
+/// statements with their text, never with their values: also those of a list,
+/// those whose rows are streamed, and those that were dropped. The time that a
+/// caller takes over the rows of a stream does not count.
 #[derive(Debug)]
 pub struct Observed<B> {
     inner: B,
@@ -55,6 +57,9 @@ enum Step {
 const STEPS: [&str; 9] =
     ["prove", "run", "run_all", "stream", "call", "begin", "savepoint", "commit", "rollback"];
 
+/// A step with no statement of the caller's.
+const NONE: [StatementText; 0] = [];
+
 const OUTCOMES: usize = ErrorKind::ALL.len() + 1;
 
 #[derive(Clone, Debug)]
@@ -77,45 +82,30 @@ struct Series {
 }
 
 impl Recorder {
-    /// Runs one call. A dropped one counts as interrupted.
-    async fn record<T>(&self, step: Step, call: impl Future<Output = Result<T>>) -> Result<T> {
-        self.timed(step, call).await.0
-    }
-
-    /// As [`record`](Self::record), and logs the text of a slow statement.
-    async fn record_text<T>(
+    /// Runs one call that sends `texts`.
+    async fn record<T>(
         &self,
         step: Step,
-        text: StatementText,
+        texts: impl AsRef<[StatementText]>,
         call: impl Future<Output = Result<T>>,
     ) -> Result<T> {
-        let (result, elapsed) = self.timed(step, call).await;
-        if elapsed >= self.0.slow {
-            let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-            let is_ok = result.is_ok();
-            tracing::warn!(
-                target: "trine_db_shard::slow",
-                database = &*self.0.name,
-                elapsed_ms,
-                is_ok,
-                statement = text.as_str(),
-                "slow statement"
-            );
-        }
+        let mut pending = Pending::new(self, step, texts);
+        let result = call.await;
+        pending.error = result.as_ref().err().map(crate::Error::kind);
         result
     }
 
-    async fn timed<T>(
-        &self,
-        step: Step,
-        call: impl Future<Output = Result<T>>,
-    ) -> (Result<T>, Duration) {
-        let mut pending = Pending { recorder: self, step, began: Instant::now(), is_over: false };
-        let result = call.await;
-        pending.is_over = true;
-        let elapsed = pending.began.elapsed();
-        self.finished(step, elapsed, result.as_ref().err().map(crate::Error::kind));
-        (result, elapsed)
+    fn log_slow(&self, texts: &[StatementText], elapsed: Duration, error: Option<ErrorKind>) {
+        let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        let statement = texts.iter().map(StatementText::as_str).collect::<Vec<_>>().join(";\n");
+        tracing::warn!(
+            target: "trine_db_shard::slow",
+            database = &*self.0.name,
+            elapsed_ms,
+            outcome = error.map_or("ok", ErrorKind::as_str),
+            statement,
+            "slow statement"
+        );
     }
 
     fn finished(&self, step: Step, elapsed: Duration, error: Option<ErrorKind>) {
@@ -151,18 +141,48 @@ impl Recorder {
     }
 }
 
-struct Pending<'a> {
+/// A call under way. One that is dropped before its end counts as interrupted.
+struct Pending<'a, T: AsRef<[StatementText]>> {
     recorder: &'a Recorder,
     step: Step,
+    texts: T,
     began: Instant,
-    is_over: bool,
+    /// How long the caller had the rows so far, and since when the last one.
+    lent: Duration,
+    lent_since: Option<Instant>,
+    error: Option<ErrorKind>,
 }
 
-impl Drop for Pending<'_> {
+impl<'a, T: AsRef<[StatementText]>> Pending<'a, T> {
+    fn new(recorder: &'a Recorder, step: Step, texts: T) -> Self {
+        Self {
+            recorder,
+            step,
+            texts,
+            began: Instant::now(),
+            lent: Duration::ZERO,
+            lent_since: None,
+            error: Some(ErrorKind::Interrupted),
+        }
+    }
+
+    fn lend(&mut self) {
+        self.lent_since = Some(Instant::now());
+    }
+
+    fn take_back(&mut self) {
+        self.lent += self.lent_since.take().map_or(Duration::ZERO, |since| since.elapsed());
+    }
+}
+
+impl<T: AsRef<[StatementText]>> Drop for Pending<'_, T> {
     fn drop(&mut self) {
-        if !self.is_over {
-            let elapsed = self.began.elapsed();
-            self.recorder.finished(self.step, elapsed, Some(ErrorKind::Interrupted));
+        self.take_back();
+        let elapsed = self.began.elapsed().saturating_sub(self.lent);
+        self.recorder.finished(self.step, elapsed, self.error);
+        let texts = self.texts.as_ref();
+        if !texts.is_empty() && elapsed >= self.recorder.0.slow {
+            self.recorder.log_slow(texts, elapsed, self.error);
         }
     }
 }
@@ -179,37 +199,42 @@ impl<B: DbBackend> DbBackend for Observed<B> {
     }
 
     async fn prove(&self, call: Call) -> Result<ServerFacts> {
-        self.recorder.record(Step::Prove, self.inner.prove(call)).await
+        self.recorder.record(Step::Prove, NONE, self.inner.prove(call)).await
     }
 
     async fn run(&self, call: Call, statement: Statement) -> Result<Reply> {
-        let text = statement.text.clone();
-        self.recorder.record_text(Step::Run, text, self.inner.run(call, statement)).await
+        let text = [statement.text.clone()];
+        self.recorder.record(Step::Run, text, self.inner.run(call, statement)).await
     }
 
     async fn run_all(&self, call: Call, statements: Vec<Statement>) -> Result<Vec<Reply>> {
-        self.recorder.record(Step::RunAll, self.inner.run_all(call, statements)).await
+        let texts: Vec<_> = statements.iter().map(|statement| statement.text.clone()).collect();
+        self.recorder.record(Step::RunAll, texts, self.inner.run_all(call, statements)).await
     }
 
     fn stream(&self, call: Call, statement: Statement) -> RowStream {
         let recorder = self.recorder.clone();
+        let text = [statement.text.clone()];
         let mut rows = self.inner.stream(call, statement);
         async_stream::try_stream! {
-            let began = Instant::now();
+            let mut pending = Pending::new(&recorder, Step::Stream, text);
             while let Some(row) = rows.next().await {
-                if let Err(error) = &row {
-                    recorder.finished(Step::Stream, began.elapsed(), Some(error.kind()));
-                }
-                yield row?;
+                pending.error = row.as_ref().err().map(crate::Error::kind);
+                let row = row?;
+                pending.lend();
+                // Whoever drops the stream here has had enough of it.
+                yield row;
+                pending.take_back();
+                pending.error = Some(ErrorKind::Interrupted);
             }
-            recorder.finished(Step::Stream, began.elapsed(), None);
+            pending.error = None;
         }
         .boxed()
     }
 
     async fn call(&self, call: Call, statement: Statement) -> Result<Vec<ResultSet>> {
-        let text = statement.text.clone();
-        self.recorder.record_text(Step::Call, text, self.inner.call(call, statement)).await
+        let text = [statement.text.clone()];
+        self.recorder.record(Step::Call, text, self.inner.call(call, statement)).await
     }
 
     async fn begin(
@@ -217,7 +242,8 @@ impl<B: DbBackend> DbBackend for Observed<B> {
         call: Call,
         options: BeginOptions,
     ) -> Result<Box<dyn BackendTransaction>> {
-        let inner = self.recorder.record(Step::Begin, self.inner.begin(call, options)).await?;
+        let inner =
+            self.recorder.record(Step::Begin, NONE, self.inner.begin(call, options)).await?;
         Ok(Box::new(ObservedTransaction { inner, recorder: self.recorder.clone() }))
     }
 
@@ -244,25 +270,25 @@ impl BackendTransaction for ObservedTransaction {
     }
 
     async fn run(&mut self, call: Call, statement: Statement) -> Result<Reply> {
-        let text = statement.text.clone();
-        self.recorder.record_text(Step::Run, text, self.inner.run(call, statement)).await
+        let text = [statement.text.clone()];
+        self.recorder.record(Step::Run, text, self.inner.run(call, statement)).await
     }
 
     async fn call(&mut self, call: Call, statement: Statement) -> Result<Vec<ResultSet>> {
-        let text = statement.text.clone();
-        self.recorder.record_text(Step::Call, text, self.inner.call(call, statement)).await
+        let text = [statement.text.clone()];
+        self.recorder.record(Step::Call, text, self.inner.call(call, statement)).await
     }
 
     async fn savepoint(&mut self, call: Call, step: SavepointStep, number: u32) -> Result<()> {
-        self.recorder.record(Step::Savepoint, self.inner.savepoint(call, step, number)).await
+        self.recorder.record(Step::Savepoint, NONE, self.inner.savepoint(call, step, number)).await
     }
 
     async fn commit(self: Box<Self>, call: Call) -> Result<()> {
-        self.recorder.record(Step::Commit, self.inner.commit(call)).await
+        self.recorder.record(Step::Commit, NONE, self.inner.commit(call)).await
     }
 
     async fn rollback(self: Box<Self>, call: Call) -> Result<()> {
-        self.recorder.record(Step::Rollback, self.inner.rollback(call)).await
+        self.recorder.record(Step::Rollback, NONE, self.inner.rollback(call)).await
     }
 
     fn as_any_mut(&mut self) -> &mut dyn Any {

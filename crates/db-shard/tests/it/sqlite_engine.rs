@@ -2,6 +2,7 @@
 
 mod crash;
 mod group;
+mod observed;
 mod read;
 mod shutdown;
 mod transaction;
