@@ -168,8 +168,9 @@ impl ResultSet {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Done {
-    /// How many rows it changed. MySQL counts an upsert that changed a row as
-    /// two and one that left it as it was as none.
+    /// How many rows it changed. On MySQL an `UPDATE` counts the rows that it
+    /// found, whether or not their values are others now, and an upsert counts
+    /// two for a row that it changed and one for a row that it left as it was.
     pub affected: u64,
     /// The automatic id that this very statement gave to its first row, from
     /// its own result; `None` if it gave none.

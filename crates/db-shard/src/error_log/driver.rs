@@ -21,14 +21,14 @@ pub(crate) fn driver_error(error: &Error) -> Option<&sqlx::Error> {
 /// Returns the SQLSTATE and the number that the engine gave to an error. The
 /// engines without a SQLSTATE have their number in its place.
 pub(super) fn state_and_number(error: &Error) -> (Option<String>, Option<i32>) {
-    let code = driver_error(error)
-        .and_then(sqlx::Error::as_database_error)
-        .and_then(sqlx::error::DatabaseError::code);
-    match code {
-        Some(code) if code.len() == 5 => (Some(code.into_owned()), None),
-        Some(code) => (None, code.parse().ok()),
-        None => (None, None),
+    let Some(error) = driver_error(error).and_then(sqlx::Error::as_database_error) else {
+        return (None, None);
+    };
+    #[cfg(feature = "mysql")]
+    if let Some(error) = error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>() {
+        return (error.code().map(str::to_owned), Some(error.number().into()));
     }
+    (None, error.code().and_then(|code| code.parse().ok()))
 }
 
 #[cfg(test)]

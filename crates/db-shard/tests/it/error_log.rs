@@ -220,7 +220,7 @@ mod mariadb {
         let record = ErrorRecord::from_error("plain", &error).with_params("id=1");
         db.record_error(&record).await.unwrap();
         let stored = &db.error_log(1, None).await.unwrap()[0];
-        assert_eq!(stored.state.as_deref(), Some("23000"));
+        assert_eq!((stored.number, stored.state.as_deref()), (Some(1062), Some("23000")));
 
         let mut tx = db.begin().await.unwrap();
         tx.call_procedure("plain", (1,)).await.unwrap_err();
