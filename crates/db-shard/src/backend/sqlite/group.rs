@@ -4,7 +4,7 @@ use super::failure::Failure;
 use super::link::{Item, Link};
 use super::place::Place;
 use super::text::{BEGIN, COMMIT};
-use super::translate::Phase;
+use super::translate::{Phase, leaves_commit_open};
 use super::writer::{Request, Writer};
 use crate::backend::Reply;
 
@@ -80,7 +80,7 @@ impl Writer {
                     self.answer(job, outcome);
                 }
             }
-            // The thread ended while committing: no one knows.
+            // Whether it happened shows only later: no one may do it again.
             Err(failure @ Failure::Unknown(_)) => {
                 self.drop_link();
                 for job in jobs {
@@ -112,7 +112,7 @@ impl Writer {
         }
         match control(link, COMMIT, Phase::Commit).await {
             Ok(()) => Ok(outcomes),
-            Err(Failure::Driver(error, _)) if matches!(*error, sqlx::Error::WorkerCrashed) => {
+            Err(Failure::Driver(error, _)) if leaves_commit_open(&error) => {
                 Err(Failure::Unknown(Some(error)))
             }
             Err(failure) => Err(failure),

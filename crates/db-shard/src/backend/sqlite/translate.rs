@@ -79,6 +79,9 @@ pub(super) fn translate(at: At, call: &Call, error: Arc<sqlx::Error>, phase: Pha
         return translate_driver(at, error, phase);
     };
     let cause = Some(Box::new(Arc::clone(&error)) as _);
+    if phase == Phase::Commit && leaves_commit_open(&error) {
+        return Error::OutcomeUnknown { at, ticket: None, cause };
+    }
     let invalid = |detail: &'static str| Error::Invalid {
         at: at.clone(),
         detail: detail.into(),
@@ -109,7 +112,6 @@ pub(super) fn translate(at: At, call: &Call, error: Arc<sqlx::Error>, phase: Pha
         code::READONLY | code::FULL | code::NOMEM | code::NOLFS | code::SCHEMA => {
             Error::Unavailable { at, reason: Unavailable::Refused, cause }
         }
-        code::IOERR if phase == Phase::Commit => Error::OutcomeUnknown { at, ticket: None, cause },
         code::IOERR | code::CANTOPEN => {
             Error::Unavailable { at, reason: Unavailable::Unreachable, cause }
         }
@@ -137,6 +139,15 @@ fn translate_driver(at: At, error: Arc<sqlx::Error>, phase: Phase) -> Error {
             Error::Invalid { at, detail: "the statement is not accepted".into(), cause }
         }
         _ => Error::Internal { at, cause: Box::new(error) },
+    }
+}
+
+/// Tells whether nobody knows what became of a commit that failed so: the
+/// frames of the log may be there, and a crash bring them to light.
+pub(super) fn leaves_commit_open(error: &sqlx::Error) -> bool {
+    match extended_code(error) {
+        Some(code) => code & 0xff == code::IOERR,
+        None => matches!(error, sqlx::Error::WorkerCrashed),
     }
 }
 
