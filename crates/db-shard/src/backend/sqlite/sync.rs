@@ -1,41 +1,51 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::timeout;
-use trine_core::{Durability, Tasks};
+use tokio::time::{Instant, timeout};
+use trine_core::{Durability, Span, Tasks};
 
 use super::lock::beside;
+
+/// Between two warnings about a log that still cannot be synced.
+const WARN_AGAIN: Duration = Duration::from_secs(60);
 
 /// Tells the task that syncs the log that something was written. Does nothing
 /// where every commit is synced anyway. The task ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct WalSync {
+    durability: Durability,
     written: Option<mpsc::Sender<()>>,
     path: Arc<OnceLock<PathBuf>>,
+    overdue: Overdue,
 }
+
+/// Since when something is written that could not be synced.
+type Overdue = Arc<Mutex<Option<Instant>>>;
 
 impl WalSync {
     pub(super) fn start(durability: Durability, tasks: &Tasks) -> Self {
-        let path = Arc::new(OnceLock::new());
+        let mut sync =
+            Self { durability, written: None, path: Arc::default(), overdue: Arc::default() };
         let Durability::Async { window } = durability else {
-            return Self { written: None, path };
+            return sync;
         };
         let (written, inbox) = mpsc::channel(1);
-        let opened = Arc::clone(&path);
+        let (opened, overdue) = (Arc::clone(&sync.path), Arc::clone(&sync.overdue));
         let sync_log = move || {
             let path = opened.get().cloned();
             async move {
                 let synced =
-                    tokio::task::spawn_blocking(move || path.map_or(Ok(()), |path| sync(&path)));
+                    tokio::task::spawn_blocking(move || path.map_or(Ok(()), |path| sync_at(&path)));
                 synced.await.unwrap_or_else(|_| Err(io::ErrorKind::Interrupted.into()))
             }
         };
-        drop(tasks.spawn("sync", keep_synced(inbox, window.get() / 2, sync_log)));
-        Self { written: Some(written), path }
+        drop(tasks.spawn("sync", keep_synced(inbox, window.get() / 2, overdue, sync_log)));
+        sync.written = Some(written);
+        sync
     }
 
     /// Notes which database is open.
@@ -50,36 +60,75 @@ impl WalSync {
             let _ = written.try_send(());
         }
     }
+
+    /// Returns what survives now: while the log cannot be synced, the window is
+    /// as long as that lasts.
+    pub(super) fn durability(&self) -> Durability {
+        let overdue = self.overdue.lock().ok().and_then(|overdue| *overdue);
+        match (self.durability, overdue) {
+            (Durability::Async { window }, Some(since)) => {
+                Durability::Async { window: window.max(Span::from(since.elapsed())) }
+            }
+            (durability, _) => durability,
+        }
+    }
 }
 
 /// Calls `sync` `delay` after the first note since the last time: half the
-/// window, the other half is for the sync itself.
+/// window, the other half is for the sync itself. A sync that failed comes
+/// again after `delay`, whether or not something is written meanwhile.
 async fn keep_synced<F>(
     mut written: mpsc::Receiver<()>,
     delay: Duration,
+    overdue: Overdue,
     mut sync: impl FnMut() -> F,
 ) where
     F: Future<Output = io::Result<()>>,
 {
-    let mut failures = 0_u64;
-    while written.recv().await.is_some() {
+    let mut failing = Failing::default();
+    let mut since = None;
+    while since.is_some() || written.recv().await.is_some() {
+        let began = *since.get_or_insert_with(Instant::now);
         let is_over = wait(&mut written, delay).await;
         match sync().await {
-            Ok(()) if failures > 0 => {
-                tracing::warn!(failures, "the write-ahead log is synced again");
-                failures = 0;
+            Ok(()) => {
+                failing.end();
+                since = None;
             }
-            Ok(()) => {}
-            Err(error) => {
-                failures += 1;
-                if failures == 1 {
-                    tracing::warn!(%error, "the write-ahead log could not be synced");
-                }
-            }
+            Err(error) => failing.warn(&error),
+        }
+        if let Ok(mut overdue) = overdue.lock() {
+            *overdue = since.map(|_| began);
         }
         if is_over {
             return;
         }
+    }
+}
+
+/// Says the first failure, then how many there were once a minute, and the
+/// recovery.
+#[derive(Debug, Default)]
+struct Failing {
+    count: u64,
+    warned: Option<Instant>,
+}
+
+impl Failing {
+    fn warn(&mut self, error: &io::Error) {
+        self.count += 1;
+        if self.warned.is_none_or(|warned| warned.elapsed() >= WARN_AGAIN) {
+            self.warned = Some(Instant::now());
+            let failures = self.count;
+            tracing::warn!(%error, failures, "the write-ahead log could not be synced");
+        }
+    }
+
+    fn end(&mut self) {
+        if self.count > 0 {
+            tracing::warn!(failures = self.count, "the write-ahead log is synced again");
+        }
+        *self = Self::default();
     }
 }
 
@@ -93,7 +142,7 @@ async fn wait(written: &mut mpsc::Receiver<()>, delay: Duration) -> bool {
 ///
 /// Opens the log only: closing any handle of the database file itself would
 /// drop the locks that SQLite holds on it in this process.
-fn sync(path: &Path) -> io::Result<()> {
+fn sync_at(path: &Path) -> io::Result<()> {
     match File::open(beside(path, "-wal")) {
         Ok(log) => log.sync_data()?,
         // The last connection has moved it into the database, durably.
@@ -110,21 +159,50 @@ fn sync(path: &Path) -> io::Result<()> {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use tokio::time::{Instant, sleep};
+    use tokio::time::sleep;
 
     use super::*;
 
-    /// Runs `work` beside the task and returns how often it synced.
-    async fn synced(work: impl AsyncFnOnce(WalSync, &AtomicUsize)) -> usize {
+    const WINDOW: Span = Span::secs(1);
+
+    /// Runs `work` beside the task, whose first syncs fail, and returns how
+    /// often it tried.
+    async fn synced_after(failures: usize, work: impl AsyncFnOnce(WalSync, &AtomicUsize)) -> usize {
         let count = AtomicUsize::new(0);
         let (written, inbox) = mpsc::channel(1);
-        let task = keep_synced(inbox, Duration::from_millis(500), async || {
-            count.fetch_add(1, Ordering::Relaxed);
-            Ok(())
+        let wal = WalSync {
+            durability: Durability::Async { window: WINDOW },
+            written: Some(written),
+            path: Arc::default(),
+            overdue: Arc::default(),
+        };
+        let task = keep_synced(inbox, WINDOW.get() / 2, Arc::clone(&wal.overdue), async || {
+            match count.fetch_add(1, Ordering::Relaxed) {
+                tried if tried < failures => Err(io::ErrorKind::StorageFull.into()),
+                _ => Ok(()),
+            }
         });
-        let wal = WalSync { written: Some(written), path: Arc::default() };
         tokio::join!(task, work(wal, &count));
         count.into_inner()
+    }
+
+    async fn synced(work: impl AsyncFnOnce(WalSync, &AtomicUsize)) -> usize {
+        synced_after(0, work).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sync_that_failed_is_tried_again_without_another_write() {
+        let count = synced_after(4, async |wal, count| {
+            wal.written();
+            sleep(Duration::from_millis(1_800)).await;
+            assert_eq!(count.load(Ordering::Relaxed), 3);
+            let Durability::Async { window } = wal.durability() else { panic!() };
+            assert!(window > WINDOW, "{window}");
+            sleep(Duration::from_secs(60)).await;
+            assert_eq!(wal.durability(), Durability::Async { window: WINDOW });
+        })
+        .await;
+        assert_eq!(count, 5);
     }
 
     #[tokio::test(start_paused = true)]
@@ -166,8 +244,8 @@ mod tests {
     #[test]
     fn a_log_that_is_gone_needs_no_sync() {
         let folder = tempfile::tempdir().unwrap();
-        sync(&folder.path().join("a.db")).unwrap();
+        sync_at(&folder.path().join("a.db")).unwrap();
         std::fs::write(folder.path().join("a.db-wal"), "x").unwrap();
-        sync(&folder.path().join("a.db")).unwrap();
+        sync_at(&folder.path().join("a.db")).unwrap();
     }
 }

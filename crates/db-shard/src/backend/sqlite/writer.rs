@@ -113,7 +113,7 @@ impl Writer {
             version: format!("SQLite {}", first_text(&reply)).into(),
             identity: path.to_string_lossy().into(),
             is_read_only: false,
-            durability: self.shared.config.durability,
+            durability: self.sync.durability(),
         })
     }
 
