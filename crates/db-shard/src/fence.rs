@@ -2,24 +2,26 @@ use async_trait::async_trait;
 use trine_core::{BoxFault, Fence, FenceSink};
 
 use crate::backend::Access;
+use crate::sql::sqlite_now;
 use crate::transaction::Doom;
-use crate::{Database, Error, Result, Sql, Timestamp, Tx, Value};
+use crate::{Database, Error, Result, Sql, Tx, Value};
 
 /// Keeps the higher token and locks the row until the end of the transaction.
-const SHOW: Sql = Sql::per_engine()
-    .sqlite(
-        "INSERT INTO trine_fence (fence_key, token, shown_at) VALUES (?, ?, ?) \
-         ON CONFLICT (fence_key) DO UPDATE SET token = max(token, excluded.token), \
-         shown_at = excluded.shown_at",
-    )
+pub(crate) const SHOW: Sql = Sql::per_engine()
+    .sqlite(concat!(
+        "INSERT INTO trine_fence (fence_key, token, shown_at) VALUES (?, ?, ",
+        sqlite_now!(),
+        ") ON CONFLICT (fence_key) DO UPDATE SET token = max(token, excluded.token), \
+         shown_at = excluded.shown_at"
+    ))
     .mysql(
-        "INSERT INTO trine_fence (fence_key, token, shown_at) VALUES (?, ?, ?) \
+        "INSERT INTO trine_fence (fence_key, token, shown_at) VALUES (?, ?, UTC_TIMESTAMP(6)) \
          ON DUPLICATE KEY UPDATE token = GREATEST(token, VALUES(token)), \
          shown_at = VALUES(shown_at)",
     );
 
 /// Reads what is committed, not what the transaction's snapshot shows.
-const SEEN: Sql = Sql::per_engine()
+pub(crate) const SEEN: Sql = Sql::per_engine()
     .sqlite("SELECT token FROM trine_fence WHERE fence_key = ?")
     .mysql("SELECT token FROM trine_fence WHERE fence_key = ? FOR UPDATE");
 
@@ -37,8 +39,7 @@ impl Tx {
         let open = self.open_mut(OPERATION)?;
         let call = open.call(OPERATION)?;
         let key = Value::from(fence.key());
-        let now = Timestamp::from(std::time::SystemTime::now());
-        let values = vec![key.clone(), fence.token().into(), now.into()];
+        let values = vec![key.clone(), fence.token().into()];
         let show = open.database.own_statement(SHOW, values, Access::Write);
         let look = open.database.own_statement(SEEN, vec![key], Access::Read);
         let steps = open.expose();

@@ -1,14 +1,25 @@
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crate::backend::Access;
-use crate::{Error, Result, Sql, Timestamp, Tx, Value};
+use crate::sql::sqlite_now;
+use crate::{Error, Result, Sql, Tx, Value};
 
-const REMEMBER: Sql = Sql::per_engine()
-    .sqlite(
-        "INSERT INTO trine_inbox (consumer, message_id, expires_at) VALUES (?, ?, ?) \
-         ON CONFLICT DO NOTHING",
-    )
-    .mysql("INSERT IGNORE INTO trine_inbox (consumer, message_id, expires_at) VALUES (?, ?, ?)");
+/// Takes consumer, id and retention. The row expires by the database's clock,
+/// which also sweeps, and at the end of the year 9999 at the latest, the last
+/// one that MySQL has.
+pub(crate) const REMEMBER: Sql = Sql::per_engine()
+    .sqlite(concat!(
+        "INSERT INTO trine_inbox (consumer, message_id, expires_at) VALUES (?, ?, ",
+        sqlite_now!(),
+        " + min(?, 253402300799999999 - ",
+        sqlite_now!(),
+        ")) ON CONFLICT DO NOTHING"
+    ))
+    .mysql(
+        "INSERT IGNORE INTO trine_inbox (consumer, message_id, expires_at) VALUES (?, ?, \
+         UTC_TIMESTAMP(6) + INTERVAL LEAST(?, TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(6), \
+         '9999-12-31 23:59:59.999999')) MICROSECOND)",
+    );
 
 /// Remembers which messages a consumer has taken effect for, so that a
 /// repeated delivery has its effect once.
@@ -34,7 +45,7 @@ const REMEMBER: Sql = Sql::per_engine()
 #[derive(Clone, Debug)]
 pub struct Inbox {
     consumer: Box<str>,
-    pub(crate) retention: Duration,
+    retention: Duration,
 }
 
 /// Whether a message is new to a consumer.
@@ -65,7 +76,8 @@ impl Inbox {
     }
 
     /// Sets how long ids are remembered: longer than the last repeat of a
-    /// message can come.
+    /// message can come. Measured by the database's clock; no id is remembered
+    /// beyond the year 9999.
     #[must_use]
     pub fn with_retention(mut self, retention: Duration) -> Self {
         self.retention = retention;
@@ -97,12 +109,15 @@ impl Inbox {
         }
         let open = tx.open_mut(OPERATION)?;
         let call = open.call(OPERATION)?;
-        let expires = Timestamp::from(SystemTime::now()).plus(self.retention);
-        let values = vec![Value::from(&*self.consumer), id.into(), expires.into()];
+        let values = vec![Value::from(&*self.consumer), id.into(), self.retention_micros().into()];
         let remember = open.database.own_statement(REMEMBER, values, Access::Write);
         let result = open.expose().run(call, remember).await;
         let reply = open.settle(result)?;
         Ok(if reply.done.affected == 0 { Once::Repeated } else { Once::First })
+    }
+
+    pub(crate) fn retention_micros(&self) -> i64 {
+        i64::try_from(self.retention.as_micros()).unwrap_or(i64::MAX)
     }
 
     pub(crate) fn check(&self, id: &str) -> Result<(), String> {

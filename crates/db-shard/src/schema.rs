@@ -82,6 +82,7 @@ fn shards() -> MigrationSet {
     )
 }
 
+/// Keys are bytes on MySQL: its texts take `a` and `a ` for one.
 pub(crate) fn everywhere() -> MigrationSet {
     MigrationSet::new("trine-db-shard", MigrationScope::Everywhere).step(
         MigrationStep::new(1, "fences, inboxes, tickets, errors")
@@ -122,14 +123,13 @@ pub(crate) fn everywhere() -> MigrationSet {
                 "mysql",
                 [
                     "CREATE TABLE trine_fence (
-                        fence_key VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
-                            NOT NULL PRIMARY KEY,
+                        fence_key VARBINARY(255) NOT NULL PRIMARY KEY,
                         token BIGINT UNSIGNED NOT NULL,
                         shown_at DATETIME(6) NOT NULL
                     ) ENGINE=InnoDB",
                     "CREATE TABLE trine_inbox (
-                        consumer VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
-                        message_id VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+                        consumer VARBINARY(128) NOT NULL,
+                        message_id VARBINARY(255) NOT NULL,
                         expires_at DATETIME(6) NOT NULL,
                         PRIMARY KEY (consumer, message_id),
                         KEY trine_inbox_expires (expires_at)

@@ -8,6 +8,14 @@ use std::sync::Arc;
 pub(crate) use expand::expand;
 pub(crate) use scan::{Shape, TEMPORARY, Verb};
 
+/// SQLite's clock in microseconds, for [`concat!`].
+macro_rules! sqlite_now {
+    () => {
+        "CAST(unixepoch('subsec') * 1000000 AS INTEGER)"
+    };
+}
+pub(crate) use sqlite_now;
+
 /// A database engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]

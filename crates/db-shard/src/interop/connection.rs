@@ -1,12 +1,13 @@
-use std::time::SystemTime;
-
 use async_trait::async_trait;
+use sqlx::Row as _;
 use trine_core::Fence;
 
 use crate::backend::Call;
 use crate::error::At;
+use crate::fence::{SEEN, SHOW};
+use crate::inbox::REMEMBER;
 use crate::transaction::Doom;
-use crate::{DatabaseName, Error, Inbox, Once, Result, Timestamp};
+use crate::{DatabaseName, Engine, Error, Inbox, Once, Result, Sql};
 
 /// A connection of the host's own driver, in a transaction that the host began
 /// and will end.
@@ -43,7 +44,10 @@ pub trait HostConnection: sealed::Host {
     /// commit nothing that the caller was about to write.
     async fn guard(&mut self, fence: &Fence) -> Result<()> {
         const OPERATION: &str = "guard";
-        let seen = self.show(OPERATION, fence.key(), fence.token(), now()).await?;
+        // Fences keep their tokens in the range that every sink can store.
+        let token = i64::try_from(fence.token()).unwrap_or(i64::MAX);
+        self.run(OPERATION, SHOW, &[fence.key()], token).await?;
+        let seen = self.read(OPERATION, SEEN, fence.key()).await?;
         if seen > fence.token() {
             let doom = Doom::Fenced { key: fence.key().into(), token: fence.token(), seen };
             return Err(doom.error(at(OPERATION)));
@@ -63,14 +67,10 @@ impl Inbox {
     pub async fn once_on<C: HostConnection>(&self, connection: &mut C, id: &str) -> Result<Once> {
         const OPERATION: &str = "inbox.once";
         self.check(id).map_err(|detail| Error::invalid(at(OPERATION), detail))?;
-        let expires = now().plus(self.retention);
-        let is_first = connection.remember(OPERATION, self.consumer(), id, expires).await?;
-        Ok(if is_first { Once::First } else { Once::Repeated })
+        let texts = [self.consumer(), id];
+        let changed = connection.run(OPERATION, REMEMBER, &texts, self.retention_micros()).await?;
+        Ok(if changed == 0 { Once::Repeated } else { Once::First })
     }
-}
-
-fn now() -> Timestamp {
-    Timestamp::from(SystemTime::now())
 }
 
 fn at(operation: &'static str) -> At {
@@ -84,103 +84,59 @@ fn call(operation: &'static str) -> Call {
 mod sealed {
     use async_trait::async_trait;
 
-    use crate::{Result, Timestamp};
+    use crate::{Result, Sql};
 
     #[async_trait]
     pub trait Host: Send {
-        /// Keeps the higher token and returns it, the row locked.
-        async fn show(
+        /// Runs a write of ours and returns how many rows it changed.
+        async fn run(
             &mut self,
             operation: &'static str,
-            key: &str,
-            token: u64,
-            now: Timestamp,
+            sql: Sql,
+            texts: &[&str],
+            number: i64,
         ) -> Result<u64>;
 
-        /// Returns whether the message is new.
-        async fn remember(
-            &mut self,
-            operation: &'static str,
-            consumer: &str,
-            id: &str,
-            expires: Timestamp,
-        ) -> Result<bool>;
+        /// Returns the number that a query of ours answers.
+        async fn read(&mut self, operation: &'static str, sql: Sql, text: &str) -> Result<u64>;
     }
+}
+
+macro_rules! host {
+    ($connection:ty, $engine:ident, $backend:ident) => {
+        #[async_trait]
+        impl sealed::Host for $connection {
+            async fn run(
+                &mut self,
+                operation: &'static str,
+                sql: Sql,
+                texts: &[&str],
+                number: i64,
+            ) -> Result<u64> {
+                let mut query = sqlx::query(sql.text(Engine::$engine).unwrap_or_default());
+                for text in texts {
+                    query = query.bind(*text);
+                }
+                let done = query.bind(number).execute(self).await.map_err(|error| {
+                    crate::backend::$backend::host_error(at(operation), &call(operation), error)
+                })?;
+                Ok(done.rows_affected())
+            }
+
+            async fn read(&mut self, operation: &'static str, sql: Sql, text: &str) -> Result<u64> {
+                let query = sqlx::query(sql.text(Engine::$engine).unwrap_or_default()).bind(text);
+                let row = query.fetch_one(self).await;
+                // Unsigned on one engine, signed on the other.
+                let number = row.and_then(|row| row.try_get_unchecked::<i64, _>(0));
+                number.map(i64::unsigned_abs).map_err(|error| {
+                    crate::backend::$backend::host_error(at(operation), &call(operation), error)
+                })
+            }
+        }
+    };
 }
 
 #[cfg(feature = "mysql")]
-#[async_trait]
-impl sealed::Host for sqlx::MySqlConnection {
-    async fn show(
-        &mut self,
-        operation: &'static str,
-        key: &str,
-        token: u64,
-        now: Timestamp,
-    ) -> Result<u64> {
-        const SHOW: &str = "INSERT INTO trine_fence (fence_key, token, shown_at) \
-             VALUES (?, ?, TIMESTAMPADD(MICROSECOND, ?, '1970-01-01 00:00:00.000000')) \
-             ON DUPLICATE KEY UPDATE token = GREATEST(token, VALUES(token)), \
-             shown_at = VALUES(shown_at)";
-        const SEEN: &str = "SELECT token FROM trine_fence WHERE fence_key = ? FOR UPDATE";
-        let failed =
-            |error| crate::backend::mysql::host_error(at(operation), &call(operation), error);
-        let show = sqlx::query(SHOW).bind(key).bind(token).bind(now.as_micros());
-        show.execute(&mut *self).await.map_err(failed)?;
-        sqlx::query_scalar(SEEN).bind(key).fetch_one(self).await.map_err(failed)
-    }
-
-    async fn remember(
-        &mut self,
-        operation: &'static str,
-        consumer: &str,
-        id: &str,
-        expires: Timestamp,
-    ) -> Result<bool> {
-        const REMEMBER: &str = "INSERT IGNORE INTO trine_inbox (consumer, message_id, expires_at) \
-             VALUES (?, ?, TIMESTAMPADD(MICROSECOND, ?, '1970-01-01 00:00:00.000000'))";
-        let failed =
-            |error| crate::backend::mysql::host_error(at(operation), &call(operation), error);
-        let remember = sqlx::query(REMEMBER).bind(consumer).bind(id).bind(expires.as_micros());
-        Ok(remember.execute(self).await.map_err(failed)?.rows_affected() == 1)
-    }
-}
-
+host!(sqlx::MySqlConnection, Mysql, mysql);
 #[cfg(feature = "sqlite")]
-#[async_trait]
-impl sealed::Host for sqlx::SqliteConnection {
-    async fn show(
-        &mut self,
-        operation: &'static str,
-        key: &str,
-        token: u64,
-        now: Timestamp,
-    ) -> Result<u64> {
-        const SHOW: &str = "INSERT INTO trine_fence (fence_key, token, shown_at) \
-             VALUES (?, ?, ?) ON CONFLICT (fence_key) \
-             DO UPDATE SET token = max(token, excluded.token), shown_at = excluded.shown_at \
-             RETURNING token";
-        // Fences keep their tokens in the range that every sink can store.
-        let token = i64::try_from(token).unwrap_or(i64::MAX);
-        let failed =
-            |error| crate::backend::sqlite::host_error(at(operation), &call(operation), error);
-        let show = sqlx::query_scalar(SHOW).bind(key).bind(token).bind(now.as_micros());
-        let seen: i64 = show.fetch_one(self).await.map_err(failed)?;
-        Ok(seen.unsigned_abs())
-    }
-
-    async fn remember(
-        &mut self,
-        operation: &'static str,
-        consumer: &str,
-        id: &str,
-        expires: Timestamp,
-    ) -> Result<bool> {
-        const REMEMBER: &str = "INSERT INTO trine_inbox (consumer, message_id, expires_at) \
-             VALUES (?, ?, ?) ON CONFLICT DO NOTHING";
-        let failed =
-            |error| crate::backend::sqlite::host_error(at(operation), &call(operation), error);
-        let remember = sqlx::query(REMEMBER).bind(consumer).bind(id).bind(expires.as_micros());
-        Ok(remember.execute(self).await.map_err(failed)?.rows_affected() == 1)
-    }
-}
+host!(sqlx::SqliteConnection, Sqlite, sqlite);

@@ -5,6 +5,7 @@
 mod error_log;
 mod fan_out;
 mod faults;
+mod inbox;
 mod interop;
 mod mariadb;
 mod migrations;
