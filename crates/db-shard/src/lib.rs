@@ -103,6 +103,7 @@
 #![forbid(unsafe_code)]
 
 mod backend;
+mod calendar;
 mod config;
 #[cfg(feature = "conformance")]
 pub mod conformance;

@@ -1,11 +1,8 @@
-mod calendar;
-
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use crate::calendar::Date;
 use crate::{Batch, Database, Error, Result, Sql, SqlText, Timestamp};
-
-use calendar::Date;
 
 const MICROS_OF_DAY: i64 = 86_400_000_000;
 

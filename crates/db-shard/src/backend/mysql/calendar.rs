@@ -1,9 +1,7 @@
+use crate::calendar::Date;
+
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const MICROS_PER_DAY: i64 = 86_400 * MICROS_PER_SECOND;
-/// Days from the first of March of year 0 to the Unix epoch.
-const EPOCH_DAYS: i64 = 719_468;
-/// Days of 400 years, after which the calendar repeats.
-const ERA_DAYS: i64 = 146_097;
 
 /// A moment as the wire protocol writes it: Gregorian, in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,17 +19,8 @@ impl Civil {
     /// Returns the moment, counted in microseconds since the Unix epoch; `None`
     /// outside of the years 1 to 9999.
     pub(super) fn from_micros(micros: i64) -> Option<Self> {
-        let days = micros.div_euclid(MICROS_PER_DAY) + EPOCH_DAYS;
+        let Date { year, month, day } = Date::from_days(micros.div_euclid(MICROS_PER_DAY));
         let in_day = micros.rem_euclid(MICROS_PER_DAY);
-        let (era, day_of_era) = (days.div_euclid(ERA_DAYS), days.rem_euclid(ERA_DAYS));
-        let leaps = day_of_era / 1460 - day_of_era / 36_524 + day_of_era / 146_096;
-        let year_of_era = (day_of_era - leaps) / 365;
-        // Years begin in March here, so that a leap day is the last of one.
-        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-        let march_month = (5 * day_of_year + 2) / 153;
-        let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-        let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
-        let year = year_of_era + 400 * era + i64::from(month <= 2);
         let seconds = in_day / MICROS_PER_SECOND;
         Some(Self {
             year: u16::try_from(year).ok().filter(|year| (1..=9999).contains(year))?,
@@ -50,16 +39,10 @@ impl Civil {
         if self.year == 0 || !(1..=12).contains(&self.month) || !(1..=31).contains(&self.day) {
             return None;
         }
-        let (month, day) = (i64::from(self.month), i64::from(self.day));
-        let year = i64::from(self.year) - i64::from(month <= 2);
-        let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
-        let march_month = (month + 9) % 12;
-        let day_of_year = (153 * march_month + 2) / 5 + day - 1;
-        let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-        let days = era * ERA_DAYS + day_of_era - EPOCH_DAYS;
+        let date = Date { year: self.year.into(), month: self.month.into(), day: self.day.into() };
         let seconds =
             i64::from(self.hour) * 3600 + i64::from(self.minute) * 60 + i64::from(self.second);
-        Some(days * MICROS_PER_DAY + seconds * MICROS_PER_SECOND + i64::from(self.micros))
+        Some(date.to_days() * MICROS_PER_DAY + seconds * MICROS_PER_SECOND + i64::from(self.micros))
     }
 }
 
