@@ -1,6 +1,7 @@
 //! What the crate promises, on every engine.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::print_stdout, reason = "what a soak has counted")]
 
 mod error_log;
 mod fan_out;

@@ -1,26 +1,28 @@
+mod driver;
+mod gathered;
+
 use std::fmt;
-use std::ops::{Deref, DerefMut};
 #[cfg(feature = "sqlx-0_9")]
 use std::sync::Arc;
 #[cfg(feature = "sqlx-0_9")]
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::TryStreamExt;
 use futures_util::stream::BoxStream;
 use sqlx::mysql::{MySqlArguments, MySqlConnection, MySqlQueryResult, MySqlRow};
 use sqlx::{Either, Executor as _, SqlSafeStr as _, SqlStr};
 
+use self::driver::Driver;
+use self::gathered::Gathered;
 use super::alarm::Alarm;
 #[cfg(feature = "sqlx-0_9")]
 use super::connector::Facts;
 use super::connector::Server;
-use super::decode::Layout;
 use super::encode::{NativeTypes, encode};
 use super::translate::number;
+use crate::ResultSet;
 use crate::backend::{Access, Call, Reply, Statement};
 use crate::row::InvalidColumn;
-use crate::{Done, ResultSet, Row};
 
 /// "This command is not supported in the prepared statement protocol yet."
 const NOT_PREPARABLE: u16 = 1295;
@@ -66,37 +68,6 @@ pub(super) enum Work {
     /// The server says that it has ended it, so what ran next would commit by
     /// itself. A `SIGNAL` says so too: it is rolled back all the same.
     Ended,
-}
-
-/// The driver's connection, and who closes it.
-enum Driver {
-    Own(MySqlConnection),
-    /// Borrowed, with the count of those that were closed instead of given
-    /// back.
-    #[cfg(feature = "sqlx-0_9")]
-    Host(sqlx::pool::PoolConnection<sqlx::MySql>, Arc<AtomicU64>),
-}
-
-impl Deref for Driver {
-    type Target = MySqlConnection;
-
-    fn deref(&self) -> &MySqlConnection {
-        match self {
-            Self::Own(connection) => connection,
-            #[cfg(feature = "sqlx-0_9")]
-            Self::Host(connection, _) => connection,
-        }
-    }
-}
-
-impl DerefMut for Driver {
-    fn deref_mut(&mut self) -> &mut MySqlConnection {
-        match self {
-            Self::Own(connection) => connection,
-            #[cfg(feature = "sqlx-0_9")]
-            Self::Host(connection, _) => connection,
-        }
-    }
 }
 
 /// How long the server lets a statement run.
@@ -461,98 +432,5 @@ impl Session {
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session").field("id", &self.id).field("server", &self.server).finish()
-    }
-}
-
-/// What has been read of the answers to one statement.
-struct Gathered {
-    max_rows: u64,
-    max_drained: u64,
-    keeps_apart: bool,
-    count: u64,
-    rows: Vec<Row>,
-    sets: Vec<ResultSet>,
-    done: Done,
-    /// What is wrong with the rows; they are still read to their end.
-    problem: Option<Failure>,
-}
-
-impl Gathered {
-    fn new(max_rows: u64, max_drained: u64) -> Self {
-        Self {
-            max_rows,
-            max_drained,
-            keeps_apart: false,
-            count: 0,
-            rows: Vec::new(),
-            sets: Vec::new(),
-            done: Done::default(),
-            problem: None,
-        }
-    }
-
-    /// Reads all answers. An error for the rows leaves the rest unread; any
-    /// other one ends the exchange.
-    async fn read(&mut self, mut answers: Answers<'_>) -> Result<(), Failure> {
-        let mut layout = None;
-        while let Some(answer) = answers.try_next().await? {
-            match answer {
-                Either::Left(done) => {
-                    layout = None;
-                    self.end_set(&done);
-                }
-                Either::Right(row) => {
-                    let layout = layout.get_or_insert_with(|| Layout::of(sqlx::Row::columns(&row)));
-                    self.add(layout, &row);
-                    if self.count > self.max_rows.saturating_add(self.max_drained) {
-                        return Err(Failure::TooManyRows);
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn add(&mut self, layout: &Layout, row: &MySqlRow) {
-        self.count += 1;
-        if self.problem.is_some() {
-            return;
-        }
-        if self.count > self.max_rows {
-            self.problem = Some(Failure::TooManyRows);
-            return;
-        }
-        match layout.read(row) {
-            Ok(row) => self.rows.push(row),
-            Err(column) => self.problem = Some(Failure::Column(Box::new(column))),
-        }
-    }
-
-    fn end_set(&mut self, done: &MySqlQueryResult) {
-        self.done.affected = self.done.affected.saturating_add(done.rows_affected());
-        if done.last_insert_id() != 0 {
-            self.done.last_insert_id = Some(done.last_insert_id());
-        }
-        if self.keeps_apart {
-            let rows = std::mem::take(&mut self.rows);
-            self.sets.push(ResultSet::new(rows, done.rows_affected()));
-        }
-    }
-
-    fn into_reply(self) -> Result<Reply, Failure> {
-        match self.problem {
-            Some(problem) => Err(problem),
-            None => Ok(Reply::new(self.rows, self.done)),
-        }
-    }
-
-    fn into_sets(mut self) -> Result<Vec<ResultSet>, Failure> {
-        if self.sets.len() > 1 {
-            self.sets.pop();
-        }
-        match self.problem {
-            Some(problem) => Err(problem),
-            None => Ok(self.sets),
-        }
     }
 }
