@@ -450,8 +450,8 @@ mod tests {
             "ANALYZE FORMAT=JSON WITH a AS (SELECT 1) DELETE FROM t",
             "EXPLAIN ANALYZE DELETE t FROM t JOIN u USING (id)",
             "DESC ANALYZE FORMAT=TREE UPDATE t, u SET t.n = 1",
-            "SELECT * FROM t INTO OUTFILE '/tmp/t'",
-            "(SELECT * INTO /* here */ DUMPFILE '/tmp/t' FROM t)",
+            "SELECT * FROM t INTO OUTFILE '/x/t'",
+            "(SELECT * INTO /* here */ DUMPFILE '/x/t' FROM t)",
             "DO GET_LOCK('a', 1)",
         ] {
             assert_eq!(shape(text).verb, Verb::Write, "{text}");
