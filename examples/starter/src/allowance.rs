@@ -24,15 +24,6 @@ pub(crate) struct Allowance {
     allowed: u64,
 }
 
-/// One use that was counted.
-#[derive(Debug)]
-pub(crate) struct Use<'a> {
-    allowance: &'a Allowance,
-    slot: &'a AtomicU64,
-    /// When the slot was to be forgiven, this use included.
-    forgiven_at: u64,
-}
-
 impl Allowance {
     const SLOTS: u64 = 16_384;
 
@@ -58,18 +49,25 @@ impl Allowance {
         self.wait(self.slot(name).load(Ordering::Relaxed), self.now())
     }
 
-    /// Counts one use of the name.
+    /// Counts one use of the name if it is let through.
     ///
     /// # Errors
     ///
     /// Fails with how long to wait, and counts nothing then.
-    pub(crate) fn count(&self, name: impl Hash) -> Result<Use<'_>, Duration> {
+    pub(crate) fn count(&self, name: impl Hash) -> Result<(), Duration> {
         let (slot, now) = (self.slot(name), self.now());
         let add = |at: u64| self.wait(at, now).is_ok().then(|| self.after_one_more(at, now));
-        match slot.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add) {
-            Ok(at) => Ok(Use { allowance: self, slot, forgiven_at: self.after_one_more(at, now) }),
-            Err(at) => Err(self.wait(at, now).err().unwrap_or_default()),
-        }
+        let counted = slot.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+        counted.map(|_before| ()).map_err(|at| self.wait(at, now).err().unwrap_or_default())
+    }
+
+    /// Counts one use of the name that has happened, whether it was let through
+    /// or not.
+    pub(crate) fn add(&self, name: impl Hash) {
+        let now = self.now();
+        let add = |at: u64| Some(self.after_one_more(at, now));
+        // Fails never: the closure always answers.
+        let _ = self.slot(name).fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
     }
 
     fn after_one_more(&self, at: u64, now: u64) -> u64 {
@@ -93,18 +91,6 @@ impl Allowance {
         static NEVER: AtomicU64 = AtomicU64::new(0);
         let index = usize::try_from(self.hasher.hash_one(name) % Self::SLOTS).unwrap_or(0);
         self.forgiven_at.get(index).unwrap_or(&NEVER)
-    }
-}
-
-impl Use<'_> {
-    /// Takes the use back, as far as it is not forgiven yet.
-    pub(crate) fn take_back(self) {
-        let Self { allowance, slot, forgiven_at } = self;
-        // What is forgiven already must not be taken from later uses.
-        let left = forgiven_at.saturating_sub(allowance.now()).min(allowance.each);
-        let take = |at: u64| Some(at.saturating_sub(left));
-        // Fails never: the closure always answers.
-        let _ = slot.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
     }
 }
 
@@ -138,24 +124,11 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_taken_back_was_never_used() {
+    async fn what_has_happened_counts_beyond_what_is_allowed() {
         let allowance = allowance(2);
-        for _ in 0..9 {
-            allowance.count("a").unwrap().take_back();
-        }
-        assert!(allowance.count("a").is_ok() && allowance.count("a").is_ok());
-        assert!(allowance.check("a").is_err());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn nothing_is_taken_back_twice_by_waiting() {
-        let allowance = allowance(2);
-        let (first, second) = (allowance.count("a").unwrap(), allowance.count("a").unwrap());
-        tokio::time::advance(Duration::from_secs(60)).await;
-        assert!(allowance.count("a").is_ok() && allowance.count("a").is_ok());
-        first.take_back();
-        second.take_back();
-        assert_eq!(allowance.check("a"), Err(Duration::from_secs(30)));
+        (0..3).for_each(|_| allowance.add("a"));
+        assert_eq!(allowance.check("a"), Err(Duration::from_secs(60)));
+        assert!(allowance.check("b").is_ok());
     }
 
     #[test]

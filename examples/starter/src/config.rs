@@ -51,7 +51,7 @@ pub(crate) struct LoginConfig {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RegistrationConfig {
     /// Most registrations from one address, or one /64 of IPv6, within
-    /// `window`; those that are refused count too. Default: 30.
+    /// `window`, also of addresses that have an account. Default: 1000.
     pub(crate) per_address: NonZeroU32,
     /// The time in which so many registrations are forgotten. Default: 1h.
     pub(crate) window: Span,
@@ -84,7 +84,7 @@ impl Default for LoginConfig {
 
 impl Default for RegistrationConfig {
     fn default() -> Self {
-        Self { per_address: NonZeroU32::MIN.saturating_add(29), window: Span::secs(60 * 60) }
+        Self { per_address: NonZeroU32::MIN.saturating_add(999), window: Span::secs(60 * 60) }
     }
 }
 

@@ -1,7 +1,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::allowance::{Allowance, Use, network};
+use crate::allowance::{Allowance, network};
 use crate::config::LoginConfig;
 use crate::error::{Error, Result};
 
@@ -23,14 +23,6 @@ pub(crate) struct Caller<'a> {
     pub(crate) address: Option<IpAddr>,
 }
 
-/// A try that counts as a failure, whatever becomes of it, unless it
-/// [succeeds](Self::succeed).
-#[derive(Debug)]
-pub(crate) struct Attempt<'a> {
-    account: Use<'a>,
-    address: Option<Use<'a>>,
-}
-
 impl LoginLimit {
     /// Returns a counter without failures.
     pub(crate) fn new(config: &LoginConfig) -> Self {
@@ -41,7 +33,8 @@ impl LoginLimit {
         }
     }
 
-    /// Tells whether the caller may try, without counting it.
+    /// Tells whether the caller may try. Of those that try at the same moment
+    /// as many more get through as passwords are hashed at once.
     ///
     /// # Errors
     ///
@@ -53,31 +46,11 @@ impl LoginLimit {
         of_account.max(of_address.and_then(Result::err)).map_or(Ok(()), |wait| Err(too_many(wait)))
     }
 
-    /// Counts a try before its outcome is known: one that is given up halfway,
-    /// such as by a client that hangs up, has failed.
-    ///
-    /// # Errors
-    ///
-    /// Fails with [`Error::TooManyFailures`], and counts nothing then.
-    pub(crate) fn begin(&self, caller: Caller<'_>) -> Result<Attempt<'_>> {
-        let account = self.accounts.count(caller.account).map_err(too_many)?;
-        let address = caller.address.map(|address| self.addresses.count(network(address)));
-        match address.transpose() {
-            Ok(address) => Ok(Attempt { account, address }),
-            Err(wait) => {
-                account.take_back();
-                Err(too_many(wait))
-            }
-        }
-    }
-}
-
-impl Attempt<'_> {
-    /// Ends the try as none that failed.
-    pub(crate) fn succeed(self) {
-        self.account.take_back();
-        if let Some(address) = self.address {
-            address.take_back();
+    /// Counts a failure of the account and of the address.
+    pub(crate) fn record_failure(&self, caller: Caller<'_>) {
+        self.accounts.add(caller.account);
+        if let Some(address) = caller.address {
+            self.addresses.add(network(address));
         }
     }
 }
@@ -102,8 +75,13 @@ mod tests {
         Caller { account, address: Some(address.parse().unwrap()) }
     }
 
+    /// Tries and fails, if the caller may try.
     fn fail(limit: &LoginLimit, caller: Caller<'_>) -> bool {
-        limit.begin(caller).is_ok()
+        let may_try = limit.check(caller).is_ok();
+        if may_try {
+            limit.record_failure(caller);
+        }
+        may_try
     }
 
     #[tokio::test(start_paused = true)]
@@ -142,12 +120,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn neither_a_success_nor_a_refusal_counts() {
+    async fn what_is_refused_for_the_account_counts_for_no_address() {
         let limit = limit();
         let ann = caller("a@b.c", "10.0.0.1");
-        for _ in 0..9 {
-            limit.begin(ann).unwrap().succeed();
-        }
         assert_eq!((0..9).filter(|_| fail(&limit, ann)).count(), 3);
         // The address has two left, and what it is refused counts for nobody.
         assert_eq!((0..9).filter(|_| fail(&limit, caller("b@b.c", "10.0.0.1"))).count(), 2);

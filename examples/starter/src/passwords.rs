@@ -102,12 +102,18 @@ impl Turn {
     }
 
     /// Tells whether `password` is the one that `hash` was made of. Takes as
-    /// long without a hash as with one.
+    /// long without a hash as with one. `refused` runs if it is not, also for a
+    /// caller that has gone away meanwhile.
     ///
     /// # Errors
     ///
     /// Fails with `Internal` if `hash` is none of [`hash`](Self::hash).
-    pub(crate) async fn matches(self, password: Secret, hash: Option<String>) -> Result<bool> {
+    pub(crate) async fn matches(
+        self,
+        password: Secret,
+        hash: Option<String>,
+        refused: impl FnOnce() + Send + 'static,
+    ) -> Result<bool> {
         let check = move |shared: &Shared| {
             let known = hash.as_deref().map(PasswordHash::new).transpose().map_err(hashing)?;
             let expected = known.as_ref().unwrap_or(&shared.decoy);
@@ -117,7 +123,11 @@ impl Turn {
             };
             // `Output` compares in constant time.
             let is_equal = shared.compute(&params, password.expose(), salt)? == *output;
-            Ok(is_equal && known.is_some())
+            let is_right = is_equal && known.is_some();
+            if !is_right {
+                refused();
+            }
+            Ok(is_right)
         };
         self.run(check).await
     }
@@ -213,7 +223,8 @@ mod tests {
         for (password, expected) in [("correct horse", true), ("correct horsf", false), ("", false)]
         {
             let turn = passwords.turn().await.unwrap();
-            let matches = turn.matches(Secret::new(password), Some(hash.clone())).await.unwrap();
+            let matches =
+                turn.matches(Secret::new(password), Some(hash.clone()), || {}).await.unwrap();
             assert_eq!(matches, expected, "{password}");
         }
     }
@@ -231,7 +242,11 @@ mod tests {
     #[tokio::test]
     async fn an_unknown_account_costs_a_hash_and_never_matches() {
         let passwords = passwords(1);
-        assert!(!passwords.turn().await.unwrap().matches(Secret::new("x"), None).await.unwrap());
+        let (refused, was_refused) = std::sync::mpsc::channel();
+        let tell = move || refused.send(()).unwrap();
+        let turn = passwords.turn().await.unwrap();
+        assert!(!turn.matches(Secret::new("x"), None, tell).await.unwrap());
+        was_refused.try_recv().unwrap();
         assert_eq!(passwords.shared.lock().len(), 1, "nothing was hashed");
     }
 

@@ -27,6 +27,6 @@ impl RegistrationLimit {
     /// Fails with [`Error::TooManyRegistrations`].
     pub(crate) fn count(&self, address: IpAddr) -> Result<()> {
         let counted = self.addresses.count(network(address));
-        counted.map(drop).map_err(|wait| Error::TooManyRegistrations { wait })
+        counted.map_err(|wait| Error::TooManyRegistrations { wait })
     }
 }

@@ -91,15 +91,16 @@ impl Sessions {
         self.limit.check(caller)?;
         let account = self.accounts.find_credentials(email).await?;
         let turn = self.passwords.turn().await?;
-        // Those that had their turn meanwhile may have failed; and who hangs up
-        // while this one is hashed has tried.
-        let attempt = self.limit.begin(caller)?;
+        // Those that had their turn meanwhile may have failed.
+        self.limit.check(caller)?;
         let (id, hash) = account.map(|account| (account.id, account.password_hash)).unzip();
-        let is_right = turn.matches(password, hash).await?;
+        let (limit, name) = (Arc::clone(&self.limit), caller.account.to_owned());
+        let refused =
+            move || limit.record_failure(Caller { account: &name, address: caller.address });
+        let is_right = turn.matches(password, hash, refused).await?;
         let Some(id) = id.filter(|_| is_right) else {
             return Err(Error::WrongPassword);
         };
-        attempt.succeed();
         self.accounts.assign_shard(id).await?;
         let token = Token::random()?;
         let expires_at = Timestamp::from(SystemTime::now()).plus(self.lifetime);

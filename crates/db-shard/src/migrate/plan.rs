@@ -14,10 +14,6 @@ pub(crate) enum Part {
     Global,
     Shard,
     /// The only one there is, of a host's own.
-    #[cfg_attr(
-        not(all(feature = "sqlx-0_9", feature = "mysql")),
-        expect(dead_code, reason = "only interop has such a database")
-    )]
     Only,
 }
 
