@@ -544,7 +544,7 @@ impl Open {
     }
 
     /// Lends the transaction for longer than a step: until the next one ends.
-    #[cfg(feature = "sqlx-0_9")]
+    #[cfg(all(feature = "sqlx-0_9", feature = "mysql"))]
     pub(crate) fn lend(&mut self) -> &mut dyn BackendTransaction {
         self.kept.expose()
     }
