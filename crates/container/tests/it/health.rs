@@ -184,7 +184,6 @@ async fn a_jump_of_the_wall_clock_moves_nothing() {
     let still = seen_under(|wall, _| wall).await;
     assert_eq!(still.running.len(), 30);
     assert!(still.running.last().unwrap().0 >= 20, "{still:?}");
-    assert!(still.running.last().unwrap().2 >= 10, "{still:?}");
     let drained_in = still.drained_at - (SECOND * 30 + SECOND / 20);
     assert!(drained_in >= SECOND * 5 && drained_in < SECOND * 6, "{still:?}");
     // The waits between the tries have their own chance.
@@ -196,8 +195,10 @@ async fn a_jump_of_the_wall_clock_moves_nothing() {
     let back_and_forth =
         seen_under(|wall, round| if round % 2 == 0 { wall - HOUR } else { wall + HOUR }).await;
     let forward = seen_under(|wall, _| wall + HOUR).await;
-    for other in [&back_and_forth, &forward] {
-        assert!(tries(other).abs_diff(tries(&still)) <= 5, "{other:?} {still:?}");
+    for seen in [&still, &back_and_forth, &forward] {
+        // About one a second; a wait that a jump had ended or begun anew would
+        // leave hundreds, or two or three.
+        assert!((10..=100).contains(&tries(seen)), "{seen:?}");
     }
     let still = timed(still);
     assert_eq!(timed(back_and_forth), still);
