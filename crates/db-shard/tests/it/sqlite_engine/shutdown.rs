@@ -105,7 +105,7 @@ async fn closing_ends_what_does_not_end_by_itself() {
     let waiting = db.run(insert(2));
     let (reading, waiting, ()) = tokio::join!(reading, waiting, async {
         db.until_waiting(1).await;
-        db.backend.close(Deadline::after(Duration::from_secs(2))).await;
+        db.backend.close(Deadline::after(Duration::from_secs(4))).await;
     });
     assert_eq!(reading.unwrap_err().kind(), ErrorKind::Interrupted);
     assert_eq!(waiting.unwrap_err().kind(), ErrorKind::Closed);
