@@ -98,9 +98,14 @@ impl Shared {
     /// Waits until no reader is in use, or has to, and closes them.
     pub(super) async fn close_readers(&self) {
         let all = self.config.readers.get();
-        tokio::select! {
-            permits = self.permits.acquire_many(all) => drop(permits),
-            () = self.cut.cancelled() => {}
+        let returned = tokio::select! {
+            permits = self.permits.acquire_many(all) => permits.is_ok(),
+            () = self.cut.cancelled() => false,
+        };
+        if !returned {
+            // Whoever was cut off gives its reader back when it is polled; a
+            // reader that is still open would keep the log from being removed.
+            let _ = timeout(GRACE, self.permits.acquire_many(all)).await;
         }
         self.permits.close();
         let spares = std::mem::take(&mut *self.idle());

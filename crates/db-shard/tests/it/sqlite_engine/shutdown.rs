@@ -1,4 +1,7 @@
+use std::pin::pin;
+
 use futures_util::future::join_all;
+use tokio::time::timeout;
 use trine_core::{Deadline, ErrorKind};
 use trine_testkit::Ledger;
 
@@ -114,6 +117,21 @@ async fn closing_ends_what_does_not_end_by_itself() {
     assert!(!db.path().join("test.db-wal").exists());
     let again = Db { backend: open(&config(db.path())), folder: db.folder };
     assert!(again.ids().await.is_empty());
+}
+
+#[tokio::test]
+async fn closing_waits_a_little_for_a_reader_that_was_cut_off() {
+    let db = Db::new().await;
+    db.run(insert(1)).await.unwrap();
+    let mut reading = pin!(db.run(read(ENDLESS)));
+    assert!(timeout(Duration::from_millis(50), &mut reading).await.is_err());
+    let is_cut = async {
+        // The cut comes at three quarters; the reader's task is busy elsewhere.
+        sleep(Duration::from_millis(3300)).await;
+        assert_eq!(reading.await.unwrap_err().kind(), ErrorKind::Interrupted);
+    };
+    tokio::join!(is_cut, db.backend.close(Deadline::after(Duration::from_secs(4))));
+    assert!(!db.path().join("test.db-wal").exists());
 }
 
 #[tokio::test]
