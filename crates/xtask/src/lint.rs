@@ -1,5 +1,7 @@
 mod paths;
 
+use std::path::Path;
+
 use crate::arrows;
 use crate::failure::{Failure, Result};
 use crate::run::Run;
@@ -10,11 +12,12 @@ type Check = fn(&Workspace) -> Result<()>;
 /// Runs every check in order of cost, so that one run shows all there is to
 /// mend.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
-    let checks: [(&str, Check); 5] = [
+    let checks: [(&str, Check); 6] = [
         ("fmt", format),
         ("typos", typos),
         ("arrows", arrows::run),
         ("paths", local_paths),
+        ("locks", locks),
         ("clippy", clippy),
     ];
     let mut failed = Vec::new();
@@ -50,6 +53,29 @@ fn clippy(workspace: &Workspace) -> Result<()> {
         .args(["clippy", "--workspace", "--all-targets", "--all-features", "--locked"])
         .args(["--", "-D", "warnings"])
         .status()
+}
+
+/// Checks that the lock files of the workspaces of their own follow the
+/// manifests here that they build on.
+fn locks(workspace: &Workspace) -> Result<()> {
+    let files = workspace.files()?;
+    let mut behind = Vec::new();
+    for file in files.iter().filter(|file| file.ends_with("Cargo.lock")) {
+        let Some(folder) = file.parent().filter(|folder| *folder != Path::new("")) else {
+            continue;
+        };
+        let update = Run::cargo().args(["update", "--workspace", "--locked", "--quiet"]);
+        if update.within(&workspace.root().join(folder)).status().is_err() {
+            behind.push(file.display().to_string());
+        }
+    }
+    if behind.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(format!(
+        "behind their manifests: {}; run `cargo update --workspace` beside each",
+        behind.join(", ")
+    )))
 }
 
 fn local_paths(workspace: &Workspace) -> Result<()> {
