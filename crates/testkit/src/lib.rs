@@ -58,6 +58,8 @@
     expect(dead_code, reason = "servers are built on more than proxies and children need")
 )]
 
+mod account;
+mod docker;
 mod drops;
 mod engine;
 mod env;
@@ -71,6 +73,7 @@ mod proxy;
 mod rng;
 mod run;
 mod scratch;
+mod server;
 mod settings;
 mod soak;
 mod user;

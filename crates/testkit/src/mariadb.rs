@@ -6,23 +6,19 @@ mod local;
 mod shared;
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use crate::engine;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::mariadb::admin::{Admin, Endpoint};
-use crate::mariadb::docker::Container;
+use crate::mariadb::docker::DockerServer;
 use crate::mariadb::local::LocalServer;
+use crate::server::start_on_a_free_port;
 
 pub use database::TestDatabase;
 pub use shared::SharedMariaDb;
 
 /// The database that [`MariaDb::url`] names.
 const DATABASE: &str = "trine";
-/// Longest wait for a server to answer after its start.
-const READY_BOUND: Duration = Duration::from_secs(30);
-/// How often a busy port is replaced by another one.
-const PORT_ATTEMPTS: usize = 4;
 
 /// A MariaDB server of one test, to be killed, paused and restarted at will.
 ///
@@ -43,7 +39,7 @@ const PORT_ATTEMPTS: usize = 4;
 /// async fn comes_back_after_a_crash() -> Result<()> {
 ///     let server = MariaDb::start().await?;
 ///     let url = server.url(); // mysql://trine:…@127.0.0.1:…/trine
-///     server.kill().await?;
+///     server.process().kill().await?;
 ///     server.restart().await?;
 ///     Ok(())
 /// }
@@ -59,7 +55,7 @@ pub struct MariaDb {
 #[derive(Debug)]
 enum Host {
     Local(LocalServer),
-    Docker(Container),
+    Docker(DockerServer),
 }
 
 /// How to start a [`MariaDb`].
@@ -83,9 +79,9 @@ impl MariaDbBuilder {
     ///
     /// # Errors
     ///
-    /// Fails with [`Error::NoServer`] if there is neither, with
-    /// [`Error::Invalid`] for an option that is the kit's, and with
-    /// [`Error::Start`], which shows the log, if it does not become ready.
+    /// Fails with [`Error::NoServer`](crate::Error::NoServer) if there is neither, with
+    /// [`Error::Invalid`](crate::Error::Invalid) for an option that is the kit's, and with
+    /// [`Error::Start`](crate::Error::Start), which shows the log, if it does not become ready.
     pub async fn start(self) -> Result<MariaDb> {
         local::check_options(&self.options)?;
         engine::run(MariaDb::start_with(self.options)).await
@@ -116,24 +112,14 @@ impl MariaDb {
     ///
     /// # Errors
     ///
-    /// Fails with [`Error::NoServer`], which says how to get one, and otherwise
+    /// Fails with [`Error::NoServer`](crate::Error::NoServer), which says how to get one, and otherwise
     /// as [`MariaDbBuilder::start`]; the next call tries again.
     pub async fn shared() -> Result<&'static SharedMariaDb> {
         SharedMariaDb::get().await
     }
 
     async fn start_with(options: Vec<(String, String)>) -> Result<Self> {
-        let mut attempt = 1;
-        let (host, endpoint, admin) = loop {
-            match Host::start(&options).await {
-                Err(Error::Start { log, .. })
-                    if attempt < PORT_ATTEMPTS && log.contains("Address already in use") =>
-                {
-                    attempt += 1;
-                }
-                other => break other?,
-            }
-        };
+        let (host, endpoint, admin) = start_on_a_free_port(|| Host::start(&options)).await?;
         let version = admin.version().await?;
         Ok(Self { host, endpoint, admin, version })
     }
@@ -176,7 +162,7 @@ impl MariaDb {
     pub fn port(&self) -> u16 {
         match &self.host {
             Host::Local(server) => server.port(),
-            Host::Docker(container) => container.port(),
+            Host::Docker(server) => server.port(),
         }
     }
 
@@ -184,7 +170,7 @@ impl MariaDb {
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         match &self.host {
-            Host::Local(server) => server.pid(),
+            Host::Local(server) => server.process().pid(),
             Host::Docker(_) => None,
         }
     }
@@ -211,8 +197,8 @@ impl MariaDb {
     /// Fails if the process cannot be killed; a second kill succeeds.
     pub async fn kill(&self) -> Result<()> {
         match &self.host {
-            Host::Local(server) => server.kill().await,
-            Host::Docker(container) => container.kill().await,
+            Host::Local(server) => server.process().kill().await,
+            Host::Docker(server) => server.container().kill().await,
         }
     }
 
@@ -220,11 +206,11 @@ impl MariaDb {
     ///
     /// # Errors
     ///
-    /// Fails with [`Error::NotRunning`] after a kill.
+    /// Fails with [`Error::NotRunning`](crate::Error::NotRunning) after a kill.
     pub async fn pause(&self) -> Result<()> {
         match &self.host {
-            Host::Local(server) => server.pause().await,
-            Host::Docker(container) => container.pause().await,
+            Host::Local(server) => server.process().pause().await,
+            Host::Docker(server) => server.container().pause().await,
         }
     }
 
@@ -232,11 +218,11 @@ impl MariaDb {
     ///
     /// # Errors
     ///
-    /// Fails with [`Error::NotRunning`] after a kill.
+    /// Fails with [`Error::NotRunning`](crate::Error::NotRunning) after a kill.
     pub async fn resume(&self) -> Result<()> {
         match &self.host {
-            Host::Local(server) => server.resume(),
-            Host::Docker(container) => container.resume().await,
+            Host::Local(server) => server.process().resume(),
+            Host::Docker(server) => server.container().resume().await,
         }
     }
 
@@ -246,15 +232,15 @@ impl MariaDb {
     ///
     /// # Errors
     ///
-    /// Fails with [`Error::Start`] if it does not become ready.
+    /// Fails with [`Error::Start`](crate::Error::Start) if it does not become ready.
     pub async fn restart(&self) -> Result<()> {
         match &self.host {
             Host::Local(server) => {
-                server.shut_down().await?;
+                server.process().shut_down().await?;
                 server.launch().await?;
-                server.ready(&self.admin).await
+                server.process().ready(|| self.admin.ping()).await
             }
-            Host::Docker(container) => container.restart(&self.admin).await,
+            Host::Docker(server) => server.restart(&self.admin).await,
         }
     }
 
@@ -267,12 +253,12 @@ impl MariaDb {
     pub async fn restart_empty(&self) -> Result<()> {
         match &self.host {
             Host::Local(server) => {
-                server.kill().await?;
+                server.process().kill().await?;
                 server.lay_out().await?;
                 server.launch().await?;
-                server.ready(&self.admin).await
+                server.process().ready(|| self.admin.ping()).await
             }
-            Host::Docker(container) => container.restart_empty(&self.admin).await,
+            Host::Docker(server) => server.restart_empty(&self.admin).await,
         }
     }
 
@@ -319,15 +305,15 @@ impl MariaDb {
 impl Host {
     async fn start(options: &[(String, String)]) -> Result<(Self, Endpoint, Admin)> {
         let Some(program) = local::find_server().await? else {
-            let (container, endpoint, admin) = Container::start(options).await?;
-            return Ok((Self::Docker(container), endpoint, admin));
+            let (server, endpoint, admin) = DockerServer::start(options).await?;
+            return Ok((Self::Docker(server), endpoint, admin));
         };
         let server = LocalServer::new(program, options.to_vec())?;
         let endpoint = server.endpoint();
         let admin = server.admin();
         server.lay_out().await?;
         server.launch().await?;
-        server.ready(&admin).await?;
+        server.process().ready(|| admin.ping()).await?;
         Ok((Self::Local(server), endpoint, admin))
     }
 }

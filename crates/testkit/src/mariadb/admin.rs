@@ -9,9 +9,9 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use tokio::time::timeout;
 
+use crate::account::Account;
 use crate::engine;
 use crate::error::{Error, Result};
-use crate::mariadb::account::Account;
 
 /// Longest wait for the answer to anything the kit asks a server.
 const BOUND: Duration = Duration::from_secs(10);

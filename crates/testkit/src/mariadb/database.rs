@@ -4,9 +4,9 @@ use std::str::FromStr;
 use std::sync::Once;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::account::Account;
 use crate::engine;
 use crate::error::{Error, Result};
-use crate::mariadb::account::Account;
 use crate::mariadb::admin::{Admin, Endpoint};
 use crate::rng::entropy;
 

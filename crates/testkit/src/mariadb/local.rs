@@ -3,23 +3,22 @@ use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use tokio::sync::OnceCell;
 
+use crate::account::Account;
 use crate::engine;
 use crate::error::{Error, Result};
-use crate::mariadb::account::{Account, set_up};
+use crate::mariadb::DATABASE;
+use crate::mariadb::account::set_up;
 use crate::mariadb::admin::{Admin, Endpoint};
-use crate::mariadb::{DATABASE, READY_BOUND};
 use crate::port::free_port;
 use crate::process::{Child, find_program, mortal};
 use crate::scratch::Scratch;
+use crate::server::ServerProcess;
 use crate::user::User;
 
-/// Longest wait for an orderly end.
-const SHUTDOWN_BOUND: Duration = Duration::from_secs(30);
 /// Written by the server on its way up; small, so that a copy is quick.
 const REDO_LOG: &str = "--innodb-log-file-size=16M";
 /// Options that say where the server lives and who may log in.
@@ -49,7 +48,7 @@ pub(super) struct LocalServer {
     port: u16,
     admin: Account,
     account: Account,
-    child: Mutex<Option<Arc<Child>>>,
+    process: ServerProcess,
     scratch: Arc<Scratch>,
 }
 
@@ -100,7 +99,7 @@ impl LocalServer {
             port: free_port()?,
             admin: Account::new("trine_admin"),
             account: Account::new("trine"),
-            child: Mutex::new(None),
+            process: ServerProcess::new("MariaDB"),
             scratch: Arc::new(Scratch::new("mariadb")?),
         })
     }
@@ -122,8 +121,8 @@ impl LocalServer {
         self.port
     }
 
-    pub(super) fn pid(&self) -> Option<u32> {
-        self.child().map(|child| child.pid())
+    pub(super) fn process(&self) -> &ServerProcess {
+        &self.process
     }
 
     pub(super) fn log(&self) -> String {
@@ -149,18 +148,6 @@ impl LocalServer {
 
     fn init_file(&self) -> PathBuf {
         self.data().join("trine-accounts.sql")
-    }
-
-    fn child(&self) -> Option<Arc<Child>> {
-        self.child.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn take_child(&self) -> Option<Arc<Child>> {
-        self.child.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    fn running(&self, operation: &'static str) -> Result<Arc<Child>> {
-        self.child().ok_or_else(|| Error::NotRunning { operation, program: "MariaDB".to_owned() })
     }
 
     /// Replaces the data folder by a fresh one.
@@ -211,59 +198,8 @@ impl LocalServer {
             .user(self.user)
             .keep(&self.scratch)
             .spawn()?;
-        *self.child.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(child));
+        self.process.put(child);
         Ok(())
-    }
-
-    /// Waits until the server answers.
-    pub(super) async fn ready(&self, admin: &Admin) -> Result<()> {
-        let child = self.running("wait for")?;
-        // The caller's clock may be paused.
-        let deadline = engine::real_sleep(READY_BOUND);
-        tokio::pin!(deadline);
-        loop {
-            let Err(error) = admin.ping().await else {
-                return Ok(());
-            };
-            if let Some(status) = child.try_wait()? {
-                return Err(child.failed_to_start(format!("ended with {status}")));
-            }
-            tokio::select! {
-                () = &mut deadline => {
-                    let cause = trine_core::Report(&error);
-                    let reason = format!("no answer within {READY_BOUND:?}: {cause}");
-                    return Err(child.failed_to_start(reason));
-                }
-                () = engine::real_sleep(Duration::from_millis(10)) => {}
-            }
-        }
-    }
-
-    pub(super) async fn kill(&self) -> Result<()> {
-        match self.take_child() {
-            Some(child) => child.kill().await.map(drop),
-            None => Ok(()),
-        }
-    }
-
-    /// Ends the server in an orderly way, if it runs.
-    pub(super) async fn shut_down(&self) -> Result<()> {
-        let Some(child) = self.take_child() else {
-            return Ok(());
-        };
-        if child.is_running() {
-            child.resume()?;
-            child.terminate()?;
-        }
-        child.wait(SHUTDOWN_BOUND).await.map(drop)
-    }
-
-    pub(super) async fn pause(&self) -> Result<()> {
-        self.running("pause")?.pause().await
-    }
-
-    pub(super) fn resume(&self) -> Result<()> {
-        self.running("resume")?.resume()
     }
 }
 
