@@ -21,6 +21,12 @@ impl Account {
         Self { name: name.into(), password }
     }
 
+    /// Returns an account that somebody gave us.
+    #[cfg(feature = "redis")]
+    pub(crate) fn known(name: String, password: String) -> Self {
+        Self { name, password }
+    }
+
     pub(crate) fn name(&self) -> &str {
         &self.name
     }

@@ -10,6 +10,8 @@ use std::path::PathBuf;
 
 /// Names a MariaDB server to use instead of starting one.
 pub(crate) const MARIADB_URL: &str = "TRINE_TEST_MARIADB_URL";
+/// Names a Redis server to use instead of starting one.
+pub(crate) const REDIS_URL: &str = "TRINE_TEST_REDIS_URL";
 /// Repeats the random choices of an earlier run.
 pub(crate) const TEST_SEED: &str = "TRINE_TEST_SEED";
 /// Turns the long form on and says how long it runs.

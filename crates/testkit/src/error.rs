@@ -48,6 +48,14 @@ pub enum Error {
         #[source]
         source: BoxError,
     },
+    /// The server answered a command with an error.
+    #[error("{command}: {answer}")]
+    Refused {
+        /// The first word of the command.
+        command: String,
+        /// The server's answer, which starts with its code, such as `MOVED`.
+        answer: String,
+    },
     /// A database that was not made by this crate would have been touched.
     #[error("database `{name}`: not named trine_test_<16 hex digits>, so it is left alone")]
     ForeignDatabase {

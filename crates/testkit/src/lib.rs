@@ -54,7 +54,7 @@
 //!   driver.
 
 #![cfg_attr(
-    not(feature = "mariadb"),
+    not(any(feature = "mariadb", feature = "redis")),
     expect(dead_code, reason = "servers are built on more than proxies and children need")
 )]
 
@@ -70,6 +70,8 @@ mod mariadb;
 mod port;
 mod process;
 mod proxy;
+#[cfg(feature = "redis")]
+mod redis;
 mod rng;
 mod run;
 mod scratch;
@@ -85,6 +87,8 @@ pub use ledger::{Ledger, LedgerAudit};
 pub use mariadb::{MariaDb, MariaDbBuilder, SharedMariaDb, TestDatabase};
 pub use process::{Child, ChildBuilder};
 pub use proxy::{Door, Flow, Proxy, ProxyBytes, Side};
+#[cfg(feature = "redis")]
+pub use redis::{Redis, RedisBuilder, RedisPersistence, RedisReply, SharedRedis};
 pub use rng::Rng;
 pub use settings::check_settings;
 pub use soak::{SoakPlan, SoakSize};

@@ -8,6 +8,8 @@ mod process;
 mod proxy;
 #[cfg(feature = "mariadb")]
 mod proxy_mariadb;
+#[cfg(feature = "redis")]
+mod redis;
 mod test_macro;
 
 use std::path::Path;

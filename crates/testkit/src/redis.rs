@@ -1,0 +1,374 @@
+mod admin;
+mod conf;
+mod docker;
+mod endpoint;
+mod local;
+mod reply;
+mod shared;
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use crate::engine;
+use crate::error::Result;
+use crate::redis::admin::Admin;
+use crate::redis::conf::Conf;
+use crate::redis::docker::DockerServer;
+use crate::redis::endpoint::Endpoint;
+use crate::redis::local::LocalServer;
+use crate::rng::entropy;
+use crate::server::start_on_a_free_port;
+
+pub use conf::RedisPersistence;
+pub use reply::RedisReply;
+pub use shared::SharedRedis;
+
+/// A Redis server of one test, to be killed, paused, reconfigured and restarted
+/// at will.
+///
+/// Runs on a loopback port, with its data in a folder of its own that goes when
+/// this is dropped or the process ends. It keeps nothing on disk, evicts
+/// nothing, lets everybody in without a password and allows `DEBUG` unless told
+/// otherwise.
+///
+/// Tests that only need keys of their own share a server: [`Redis::shared`].
+///
+/// # Example
+///
+/// ```no_run
+/// use trine_testkit::{Redis, RedisPersistence, Result};
+///
+/// #[trine_testkit::test]
+/// async fn comes_back_after_a_crash() -> Result<()> {
+///     let server = Redis::builder().persistence(RedisPersistence::Always).start().await?;
+///     let url = server.url(); // redis://127.0.0.1:…/
+///     server.kill().await?;
+///     server.restart().await?;
+///     server.admin(&["CONFIG", "SET", "maxmemory", "1mb"]).await?;
+///     Ok(())
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Redis {
+    host: Host,
+    endpoint: Endpoint,
+    admin: Admin,
+    version: String,
+}
+
+#[derive(Debug)]
+enum Host {
+    Local(LocalServer),
+    Docker(DockerServer),
+}
+
+/// How to start a [`Redis`].
+#[derive(Clone, Default)]
+pub struct RedisBuilder {
+    persistence: RedisPersistence,
+    password: Option<String>,
+    users: Vec<(String, String)>,
+    options: Vec<(String, String)>,
+}
+
+impl RedisBuilder {
+    /// Sets when data is on disk. Default: never.
+    #[must_use]
+    pub fn persistence(mut self, persistence: RedisPersistence) -> Self {
+        self.persistence = persistence;
+        self
+    }
+
+    /// Sets the most memory, such as `"8mb"`, and what gives way then, such as
+    /// `"allkeys-lru"`. Default: no limit, `"noeviction"`.
+    #[must_use]
+    pub fn max_memory(self, most: impl Into<String>, policy: impl Into<String>) -> Self {
+        self.option("maxmemory", most).option("maxmemory-policy", policy)
+    }
+
+    /// Sets the password of the account `default`, which is then in the URL.
+    /// Default: none.
+    #[must_use]
+    pub fn password(mut self, password: impl Into<String>) -> Self {
+        self.password = Some(password.into());
+        self
+    }
+
+    /// Adds an account with its rules, such as `("bob", "on >secret ~bob:* +@all")`.
+    #[must_use]
+    pub fn user(mut self, name: impl Into<String>, rules: impl Into<String>) -> Self {
+        self.users.push((name.into(), rules.into()));
+        self
+    }
+
+    /// Sets an option as in `redis.conf`, such as `("maxclients", "50")`.
+    ///
+    /// The kit's own settings can be replaced, except for those that have a
+    /// method here or say where the server lives.
+    #[must_use]
+    pub fn option(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.options.push((name.into(), value.into()));
+        self
+    }
+
+    /// Starts the server: a binary on this machine, else a container.
+    ///
+    /// # Errors
+    ///
+    /// Fails with [`Error::NoServer`](crate::Error::NoServer) if there is
+    /// neither, with [`Error::Invalid`](crate::Error::Invalid) for an option
+    /// that is the kit's, and with [`Error::Start`](crate::Error::Start), which
+    /// shows the log, if it does not become ready.
+    pub async fn start(self) -> Result<Redis> {
+        conf::check(&self)?;
+        engine::run(Redis::start_with(self)).await
+    }
+}
+
+impl fmt::Debug for RedisBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Rules and some of the options hold passwords.
+        let names = |pairs: &[(String, String)]| -> Vec<_> {
+            pairs.iter().map(|(name, _)| name.clone()).collect()
+        };
+        f.debug_struct("RedisBuilder")
+            .field("persistence", &self.persistence)
+            .field("has_password", &self.password.is_some())
+            .field("users", &names(&self.users))
+            .field("options", &names(&self.options))
+            .finish()
+    }
+}
+
+impl Redis {
+    /// Starts a server with the kit's settings.
+    ///
+    /// # Errors
+    ///
+    /// As [`RedisBuilder::start`].
+    pub async fn start() -> Result<Self> {
+        Self::builder().start().await
+    }
+
+    /// Returns how to start a server with other settings.
+    #[must_use]
+    pub fn builder() -> RedisBuilder {
+        RedisBuilder::default()
+    }
+
+    /// Returns the server that all tests of this process share: the one that
+    /// `TRINE_TEST_REDIS_URL` names, else one started for the process.
+    ///
+    /// Nobody can kill, pause or reconfigure it, and nothing is ever flushed;
+    /// each test keeps to keys below a [`namespace`](SharedRedis::namespace).
+    /// What it leaves on a server that was named stays there.
+    ///
+    /// # Errors
+    ///
+    /// Fails with [`Error::NoServer`](crate::Error::NoServer), which says how to
+    /// get one, and otherwise as [`RedisBuilder::start`]; the next call tries
+    /// again.
+    pub async fn shared() -> Result<&'static SharedRedis> {
+        SharedRedis::get().await
+    }
+
+    async fn start_with(builder: RedisBuilder) -> Result<Self> {
+        let host = start_on_a_free_port(|| Host::start(&builder)).await?;
+        let (admin, port) = match &host {
+            Host::Local(server) => (server.admin(), server.port()),
+            Host::Docker(server) => (server.admin(), server.port()),
+        };
+        let endpoint = Endpoint::new("redis", port, builder.password.as_deref());
+        let version = admin.version().await?;
+        Ok(Self { host, endpoint, admin, version })
+    }
+
+    /// Returns the URL of the account `default`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.endpoint.url()
+    }
+
+    /// Returns the URL of another account.
+    #[must_use]
+    pub fn url_of(&self, name: &str, password: &str) -> String {
+        self.endpoint.with_account(name, password).url()
+    }
+
+    /// Returns the URL of the account `default` by way of another address, such
+    /// as a [`Proxy`](crate::Proxy)'s.
+    #[must_use]
+    pub fn url_via(&self, addr: SocketAddr) -> String {
+        self.endpoint.via(addr).url()
+    }
+
+    /// Returns the address the server listens on.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port()))
+    }
+
+    /// Returns the port the server listens on.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        match &self.host {
+            Host::Local(server) => server.port(),
+            Host::Docker(server) => server.port(),
+        }
+    }
+
+    /// Returns the process id; `None` after a kill and in a container.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        match &self.host {
+            Host::Local(server) => server.process().pid(),
+            Host::Docker(_) => None,
+        }
+    }
+
+    /// Returns what the server says of its version.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Returns the server's log; empty in a container.
+    #[must_use]
+    pub fn log(&self) -> String {
+        match &self.host {
+            Host::Local(server) => server.log(),
+            Host::Docker(_) => String::new(),
+        }
+    }
+
+    /// Returns what the keys of one test may start with: `trine_test_` and 16
+    /// hex digits, different on each call.
+    #[must_use]
+    pub fn namespace(&self) -> String {
+        namespace()
+    }
+
+    /// Kills the server with SIGKILL and waits until it is gone.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the process cannot be killed; a second kill succeeds.
+    pub async fn kill(&self) -> Result<()> {
+        match &self.host {
+            Host::Local(server) => server.process().kill().await,
+            Host::Docker(server) => server.container().kill().await,
+        }
+    }
+
+    /// Stops the server with SIGSTOP: connections stay open, nothing answers.
+    ///
+    /// # Errors
+    ///
+    /// Fails with [`Error::NotRunning`](crate::Error::NotRunning) after a kill.
+    pub async fn pause(&self) -> Result<()> {
+        match &self.host {
+            Host::Local(server) => server.process().pause().await,
+            Host::Docker(server) => server.container().pause().await,
+        }
+    }
+
+    /// Lets a paused server go on.
+    ///
+    /// # Errors
+    ///
+    /// Fails with [`Error::NotRunning`](crate::Error::NotRunning) after a kill.
+    pub async fn resume(&self) -> Result<()> {
+        match &self.host {
+            Host::Local(server) => server.process().resume(),
+            Host::Docker(server) => server.container().resume().await,
+        }
+    }
+
+    /// Starts the server again on the same port and with what its
+    /// [persistence](RedisPersistence) has kept, and waits until it answers. If
+    /// it runs, it is first told to shut down in an orderly way; for a crash,
+    /// [`kill`](Self::kill) before. What `CONFIG SET` and `ACL SETUSER` changed
+    /// is forgotten.
+    ///
+    /// # Errors
+    ///
+    /// Fails with [`Error::Start`](crate::Error::Start) if it does not become
+    /// ready.
+    pub async fn restart(&self) -> Result<()> {
+        match &self.host {
+            Host::Local(server) => server.restart().await,
+            Host::Docker(server) => server.restart().await,
+        }
+    }
+
+    /// Kills the server and starts it again on the same port with the same
+    /// settings and no data.
+    ///
+    /// # Errors
+    ///
+    /// As [`restart`](Self::restart).
+    pub async fn restart_empty(&self) -> Result<()> {
+        match &self.host {
+            Host::Local(server) => server.restart_empty().await,
+            Host::Docker(server) => server.restart_empty().await,
+        }
+    }
+
+    /// Runs any command, such as `["CONFIG", "SET", "maxmemory", "1mb"]`, as an
+    /// account that may do everything and from the kit's own client. An answer
+    /// is waited for 10 s.
+    ///
+    /// # Errors
+    ///
+    /// Fails with [`Error::Refused`](crate::Error::Refused) if the server
+    /// refuses it, and otherwise if it does not answer.
+    pub async fn admin(&self, words: &[&str]) -> Result<RedisReply> {
+        self.admin.call(words.iter().copied()).await
+    }
+
+    /// Returns a field of `INFO`, such as `"connected_clients"`; `None` if there
+    /// is none of that name now.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the server does not answer.
+    pub async fn info(&self, field: &str) -> Result<Option<String>> {
+        self.admin.info(field).await
+    }
+
+    /// Returns how many client connections the server has, the kit's own not
+    /// counted.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the server does not answer.
+    pub async fn connections(&self) -> Result<usize> {
+        self.admin.count_connections().await
+    }
+
+    /// Ends every client connection and returns how many there were.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the server does not answer.
+    pub async fn kill_connections(&self) -> Result<usize> {
+        self.admin.kill_connections().await
+    }
+}
+
+impl Host {
+    async fn start(builder: &RedisBuilder) -> Result<Self> {
+        let conf = Conf::of(builder);
+        let Some(program) = local::find_server() else {
+            return DockerServer::start(conf).await.map(Self::Docker);
+        };
+        let server = LocalServer::new(&program, conf)?;
+        server.lay_out()?;
+        server.launch().await?;
+        Ok(Self::Local(server))
+    }
+}
+
+fn namespace() -> String {
+    format!("trine_test_{:016x}", entropy())
+}
