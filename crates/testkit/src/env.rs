@@ -9,9 +9,17 @@ use std::env;
 use std::path::PathBuf;
 
 /// Names a MariaDB server to use instead of starting one.
+#[cfg(feature = "mariadb")]
 pub(crate) const MARIADB_URL: &str = "TRINE_TEST_MARIADB_URL";
 /// Names a Redis server to use instead of starting one.
+#[cfg(feature = "redis")]
 pub(crate) const REDIS_URL: &str = "TRINE_TEST_REDIS_URL";
+/// Names nodes of a Redis cluster to use instead of starting one.
+#[cfg(feature = "redis")]
+pub(crate) const REDIS_CLUSTER: &str = "TRINE_TEST_REDIS_CLUSTER";
+/// Names Redis sentinels to use instead of starting some.
+#[cfg(feature = "redis")]
+pub(crate) const REDIS_SENTINELS: &str = "TRINE_TEST_REDIS_SENTINELS";
 /// Repeats the random choices of an earlier run.
 pub(crate) const TEST_SEED: &str = "TRINE_TEST_SEED";
 /// Turns the long form on and says how long it runs.
@@ -26,6 +34,12 @@ pub(crate) const SOAK_SEED: &str = "TRINE_SOAK_SEED";
 /// Returns the value of `name`, `None` if it is unset or empty.
 pub(crate) fn text(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Returns the parts of `host:port,host:port`.
+#[cfg(feature = "redis")]
+pub(crate) fn addresses(list: &str) -> Vec<String> {
+    list.split(',').map(|address| address.trim().to_owned()).collect()
 }
 
 /// Returns the folders of `PATH`, then those where servers live that are not

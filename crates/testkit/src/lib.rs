@@ -88,7 +88,11 @@ pub use mariadb::{MariaDb, MariaDbBuilder, SharedMariaDb, TestDatabase};
 pub use process::{Child, ChildBuilder};
 pub use proxy::{Door, Flow, Proxy, ProxyBytes, Side};
 #[cfg(feature = "redis")]
-pub use redis::{Redis, RedisBuilder, RedisPersistence, RedisReply, SharedRedis};
+pub use redis::{
+    Redis, RedisBuilder, RedisCluster, RedisClusterBuilder, RedisPersistence, RedisReply,
+    RedisSentinel, RedisSentinelBuilder, RedisTls, SharedRedis, SharedRedisCluster,
+    SharedRedisSentinel, SlotMove,
+};
 pub use rng::Rng;
 pub use settings::check_settings;
 pub use soak::{SoakPlan, SoakSize};

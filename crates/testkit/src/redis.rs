@@ -1,10 +1,14 @@
 mod admin;
+mod cluster;
 mod conf;
 mod docker;
 mod endpoint;
 mod local;
 mod reply;
+mod sentinel;
 mod shared;
+mod tls;
+mod wait;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -15,13 +19,16 @@ use crate::redis::admin::Admin;
 use crate::redis::conf::Conf;
 use crate::redis::docker::DockerServer;
 use crate::redis::endpoint::Endpoint;
-use crate::redis::local::LocalServer;
+use crate::redis::local::{LocalServer, Role};
 use crate::rng::entropy;
 use crate::server::start_on_a_free_port;
 
+pub use cluster::{RedisCluster, RedisClusterBuilder, SharedRedisCluster, SlotMove};
 pub use conf::RedisPersistence;
 pub use reply::RedisReply;
+pub use sentinel::{RedisSentinel, RedisSentinelBuilder, SharedRedisSentinel};
 pub use shared::SharedRedis;
+pub use tls::RedisTls;
 
 /// A Redis server of one test, to be killed, paused, reconfigured and restarted
 /// at will.
@@ -69,6 +76,7 @@ pub struct RedisBuilder {
     password: Option<String>,
     users: Vec<(String, String)>,
     options: Vec<(String, String)>,
+    tls: bool,
 }
 
 impl RedisBuilder {
@@ -98,6 +106,14 @@ impl RedisBuilder {
     #[must_use]
     pub fn user(mut self, name: impl Into<String>, rules: impl Into<String>) -> Self {
         self.users.push((name.into(), rules.into()));
+        self
+    }
+
+    /// Has the server speak TLS only, with a certificate of an authority made
+    /// for it: [`Redis::tls`]. Not in a container.
+    #[must_use]
+    pub fn tls(mut self) -> Self {
+        self.tls = true;
         self
     }
 
@@ -136,6 +152,7 @@ impl fmt::Debug for RedisBuilder {
             .field("has_password", &self.password.is_some())
             .field("users", &names(&self.users))
             .field("options", &names(&self.options))
+            .field("tls", &self.tls)
             .finish()
     }
 }
@@ -174,13 +191,43 @@ impl Redis {
 
     async fn start_with(builder: RedisBuilder) -> Result<Self> {
         let host = start_on_a_free_port(|| Host::start(&builder)).await?;
+        Self::of(host, builder.password.as_deref()).await
+    }
+
+    /// Returns the server that runs on `host`.
+    async fn of(host: Host, password: Option<&str>) -> Result<Self> {
         let (admin, port) = match &host {
             Host::Local(server) => (server.admin(), server.port()),
             Host::Docker(server) => (server.admin(), server.port()),
         };
-        let endpoint = Endpoint::new("redis", port, builder.password.as_deref());
         let version = admin.version().await?;
-        Ok(Self { host, endpoint, admin, version })
+        let mut redis =
+            Self { host, endpoint: Endpoint::new("redis", port, password), admin, version };
+        if redis.tls().is_some() {
+            redis.endpoint.scheme = "rediss";
+        }
+        Ok(redis)
+    }
+
+    /// Returns a server that was started as one of several.
+    async fn local(server: LocalServer, password: Option<&str>) -> Result<Self> {
+        Self::of(Host::Local(server), password).await
+    }
+
+    /// Starts a server of several again with more arguments.
+    async fn restart_with(&self, args: &[String]) -> Result<()> {
+        match &self.host {
+            Host::Local(server) => server.restart(args).await,
+            Host::Docker(server) => server.restart().await,
+        }
+    }
+
+    /// Tells whether the server runs and is not paused.
+    fn is_awake(&self) -> bool {
+        match &self.host {
+            Host::Local(server) => server.process().is_awake(),
+            Host::Docker(_) => true,
+        }
     }
 
     /// Returns the URL of the account `default`.
@@ -222,6 +269,15 @@ impl Redis {
     pub fn pid(&self) -> Option<u32> {
         match &self.host {
             Host::Local(server) => server.process().pid(),
+            Host::Docker(_) => None,
+        }
+    }
+
+    /// Returns the certificates of a server that speaks TLS.
+    #[must_use]
+    pub fn tls(&self) -> Option<&RedisTls> {
+        match &self.host {
+            Host::Local(server) => server.tls(),
             Host::Docker(_) => None,
         }
     }
@@ -295,10 +351,7 @@ impl Redis {
     /// Fails with [`Error::Start`](crate::Error::Start) if it does not become
     /// ready.
     pub async fn restart(&self) -> Result<()> {
-        match &self.host {
-            Host::Local(server) => server.restart().await,
-            Host::Docker(server) => server.restart().await,
-        }
+        self.restart_with(&[]).await
     }
 
     /// Kills the server and starts it again on the same port with the same
@@ -360,9 +413,15 @@ impl Host {
     async fn start(builder: &RedisBuilder) -> Result<Self> {
         let conf = Conf::of(builder);
         let Some(program) = local::find_server() else {
+            if builder.tls {
+                return Err(local::missing("a server with TLS", None));
+            }
             return DockerServer::start(conf).await.map(Self::Docker);
         };
-        let server = LocalServer::new(&program, conf)?;
+        let mut server = LocalServer::new(&program, Role::Data, conf)?;
+        if builder.tls {
+            server = server.with_tls()?;
+        }
         server.lay_out()?;
         server.launch().await?;
         Ok(Self::Local(server))

@@ -1,4 +1,5 @@
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,21 +19,30 @@ const PORT_ATTEMPTS: usize = 4;
 pub(crate) struct ServerProcess {
     name: &'static str,
     child: Mutex<Option<Arc<Child>>>,
+    is_paused: AtomicBool,
 }
 
 impl ServerProcess {
     /// Returns the place of a process that has not been started.
     pub(crate) fn new(name: &'static str) -> Self {
-        Self { name, child: Mutex::new(None) }
+        Self { name, child: Mutex::new(None), is_paused: AtomicBool::new(false) }
     }
 
     /// Takes in what was just started.
     pub(crate) fn put(&self, child: Child) {
         *self.lock() = Some(Arc::new(child));
+        self.is_paused.store(false, Ordering::Release);
     }
 
     pub(crate) fn pid(&self) -> Option<u32> {
         self.lock().as_ref().map(|child| child.pid())
+    }
+
+    /// Tells whether the process is there and not paused.
+    #[cfg(feature = "redis")]
+    pub(crate) fn is_awake(&self) -> bool {
+        let child = self.lock().clone();
+        child.is_some_and(|child| child.is_running()) && !self.is_paused.load(Ordering::Acquire)
     }
 
     fn running(&self, operation: &'static str) -> Result<Arc<Child>> {
@@ -90,11 +100,14 @@ impl ServerProcess {
     }
 
     pub(crate) async fn pause(&self) -> Result<()> {
+        self.is_paused.store(true, Ordering::Release);
         self.running("pause")?.pause().await
     }
 
     pub(crate) fn resume(&self) -> Result<()> {
-        self.running("resume")?.resume()
+        self.running("resume")?.resume()?;
+        self.is_paused.store(false, Ordering::Release);
+        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Arc<Child>>> {

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::redis::RedisBuilder;
 
 /// Options that say where the server lives and who may log in.
-const RESERVED: [&str; 17] = [
+const RESERVED: [&str; 21] = [
     "aclfile",
     "appenddirname",
     "appendfilename",
@@ -21,6 +21,10 @@ const RESERVED: [&str; 17] = [
     "pidfile",
     "port",
     "requirepass",
+    "tls-ca-cert-file",
+    "tls-cert-file",
+    "tls-key-file",
+    "tls-port",
     "unixsocket",
     "unixsocketperm",
     "user",
@@ -100,8 +104,13 @@ impl Conf {
         Self(lines)
     }
 
+    /// Adds lines, which replace those before them.
+    pub(super) fn extend(&mut self, lines: impl IntoIterator<Item = String>) {
+        self.0.extend(lines);
+    }
+
     /// Returns the file of a server at `place`, into which `admin` is let.
-    pub(super) fn file<const N: usize>(&self, place: &[String; N], admin: &Account) -> String {
+    pub(super) fn file(&self, place: &[String], admin: &Account) -> String {
         let admit = format!("user {} on >{} ~* &* +@all", admin.name(), admin.password());
         let lines = place.iter().chain([&admit]).chain(&self.0);
         lines.map(|line| format!("{line}\n")).collect()

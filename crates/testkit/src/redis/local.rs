@@ -10,18 +10,42 @@ use crate::port::free_port;
 use crate::process::{Child, find_program};
 use crate::redis::admin::{Admin, Place};
 use crate::redis::conf::{ADMIN, Conf, quoted_path};
+use crate::redis::tls::RedisTls;
 use crate::scratch::Scratch;
 use crate::server::ServerProcess;
 use crate::user::User;
+
+/// Says why there is no `what`, which only a binary on this machine can be.
+pub(super) fn missing(what: &str, variable: Option<&str>) -> Error {
+    let named = variable.map(|line| format!("\n  {line}")).unwrap_or_default();
+    Error::NoServer(format!(
+        "no Redis for this test: there is no `redis-server` (with `setpriv`, of util-linux) on \
+         this machine, and {what} is not started in Docker. One of these helps:\n  \
+         cargo xtask test      (installs the distribution's package and runs everything)\n  \
+         apt-get install --no-install-recommends redis-tools  (the server is in it, as \
+         redis-check-rdb){named}"
+    ))
+}
+
+/// What a program is started as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// It keeps data.
+    Data,
+    /// It watches those that keep data.
+    Sentinel,
+}
 
 /// A server started from a binary on this machine.
 #[derive(Debug)]
 pub(super) struct LocalServer {
     /// A link in our own folder whose name makes the program a server.
     program: PathBuf,
+    role: Role,
     conf: Conf,
     user: Option<User>,
     port: u16,
+    tls: Option<RedisTls>,
     admin: Account,
     process: ServerProcess,
     scratch: Arc<Scratch>,
@@ -38,19 +62,36 @@ pub(super) fn find_server() -> Option<PathBuf> {
 
 impl LocalServer {
     /// Prepares a server on a free port that has not been started.
-    pub(super) fn new(program: &Path, conf: Conf) -> Result<Self> {
+    pub(super) fn new(program: &Path, role: Role, conf: Conf) -> Result<Self> {
         let scratch = Arc::new(Scratch::new("redis")?);
         let link = scratch.path().join("redis-server");
         symlink(program, &link).map_err(Error::io(format!("link {}", program.display())))?;
         Ok(Self {
             program: link,
+            role,
             conf,
             user: User::for_servers()?,
             port: free_port()?,
+            tls: None,
             admin: Account::new(ADMIN),
             process: ServerProcess::new("Redis"),
             scratch,
         })
+    }
+
+    /// Has the server speak TLS only.
+    pub(super) fn with_tls(mut self) -> Result<Self> {
+        self.tls = Some(RedisTls::make(self.scratch.path().join("tls"), self.user)?);
+        Ok(self)
+    }
+
+    pub(super) fn tls(&self) -> Option<&RedisTls> {
+        self.tls.as_ref()
+    }
+
+    /// Tells the server more, from its next start without data on.
+    pub(super) fn tell(&mut self, lines: impl IntoIterator<Item = String>) {
+        self.conf.extend(lines);
     }
 
     pub(super) fn admin(&self) -> Admin {
@@ -107,37 +148,63 @@ impl LocalServer {
     }
 
     fn text(&self) -> String {
-        let place = [
+        let mut place = vec![
             "bind 127.0.0.1".to_owned(),
-            format!("port {}", self.port),
             format!("unixsocket {}", quoted_path(&self.socket())),
             "unixsocketperm 700".to_owned(),
             format!("dir {}", quoted_path(&self.data())),
             "enable-debug-command local".to_owned(),
         ];
+        match &self.tls {
+            None => place.push(format!("port {}", self.port)),
+            Some(tls) => {
+                place.extend(["port 0".to_owned(), format!("tls-port {}", self.port)]);
+                place.extend(tls.lines());
+            }
+        }
         self.conf.file(&place, &self.admin)
     }
 
-    /// Starts the process on the data that is there and waits until it answers.
-    pub(super) async fn launch(&self) -> Result<()> {
+    /// Starts the process on the data that is there, with `args` beside the file
+    /// that it is told to read.
+    pub(super) fn spawn(&self, args: &[String]) -> Result<()> {
         // One that was killed leaves its own behind, to which nobody answers.
         let _ = fs::remove_file(self.socket());
+        let role = match self.role {
+            Role::Data => None,
+            Role::Sentinel => Some("--sentinel"),
+        };
         let child = Child::builder(&self.program)
             .arg(self.file().display().to_string())
+            .args(role)
+            .args(args)
             .folder(self.data())
             .log_to(self.log_path())
             .user(self.user)
             .keep(&self.scratch)
             .spawn()?;
         self.process.put(child);
+        Ok(())
+    }
+
+    /// Waits until the server answers.
+    pub(super) async fn ready(&self) -> Result<()> {
         let admin = self.admin();
         self.process.ready(|| admin.ping()).await
     }
 
-    /// Ends the server in an orderly way and starts it again.
-    pub(super) async fn restart(&self) -> Result<()> {
+    /// Starts the process on the data that is there and waits until it answers.
+    pub(super) async fn launch(&self) -> Result<()> {
+        self.spawn(&[])?;
+        self.ready().await
+    }
+
+    /// Ends the server in an orderly way and starts it again, with `args` beside
+    /// the file that it is told to read.
+    pub(super) async fn restart(&self, args: &[String]) -> Result<()> {
         self.process.shut_down().await?;
-        self.launch().await
+        self.spawn(args)?;
+        self.ready().await
     }
 
     /// Kills the server and starts it without data.

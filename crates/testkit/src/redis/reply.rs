@@ -48,6 +48,14 @@ impl RedisReply {
             _ => &[],
         }
     }
+
+    /// Returns the value that follows `name` in a list of names and values.
+    pub(super) fn field(&self, name: &str) -> Option<String> {
+        self.items().chunks(2).find_map(|pair| match pair {
+            [found, value] if found.text().as_deref() == Some(name) => value.text(),
+            _ => None,
+        })
+    }
 }
 
 /// Returns one command as the server reads it.

@@ -10,6 +10,10 @@ mod proxy;
 mod proxy_mariadb;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(feature = "redis")]
+mod redis_cluster;
+#[cfg(feature = "redis")]
+mod redis_sentinel;
 mod test_macro;
 
 use std::path::Path;

@@ -1,7 +1,13 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::client::WantsClientCert;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, ConfigBuilder, RootCertStore, StreamOwned};
 use trine_testkit::{Error, Redis, RedisPersistence, RedisReply, Result};
 
 use crate::{absent, again, gone, printed, victim};
@@ -243,6 +249,51 @@ async fn accounts_may_do_what_their_rules_allow() -> Result<()> {
     server.admin(&["ACL", "DELUSER", "bob"]).await?;
     assert_eq!(server.admin(&["GET", "bob:k"]).await?, value("v"));
     assert!(!format!("{server:?}").contains("secret"));
+    Ok(())
+}
+
+/// Asks a TLS server for a `PING` and returns its answer.
+fn ask_tls(addr: SocketAddr, config: ClientConfig) -> std::io::Result<String> {
+    let name = ServerName::try_from("localhost").unwrap();
+    let connection = ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut stream = StreamOwned::new(connection, TcpStream::connect(addr)?);
+    stream.write_all(b"PING\r\n")?;
+    let mut answer = [0; 7];
+    stream.read_exact(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+fn trusting(ca: &Path) -> ConfigBuilder<ClientConfig, WantsClientCert> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(ca).unwrap()).unwrap();
+    ClientConfig::builder().with_root_certificates(roots)
+}
+
+#[trine_testkit::test]
+async fn a_server_with_tls_shows_a_certificate_of_its_own_authority() -> Result<()> {
+    let server = Redis::builder().tls().start().await?;
+    let other = Redis::builder().tls().start().await?;
+    assert_eq!(server.url(), format!("rediss://127.0.0.1:{}/", server.port()));
+    let config = |server: &Redis| trusting(&server.tls().unwrap().ca_file()).with_no_client_auth();
+    assert_eq!(ask_tls(server.addr(), config(&server)).unwrap(), "+PONG\r\n");
+    ask_tls(server.addr(), config(&other)).unwrap_err();
+    // In the clear it speaks to nobody, and the kit reaches it all the same.
+    assert!(Plain::connect(server.addr()).try_send("PING").unwrap_or_default().is_empty());
+    server.restart().await?;
+    assert_eq!(ask_tls(server.addr(), config(&server)).unwrap(), "+PONG\r\n");
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_server_with_tls_may_ask_clients_for_a_certificate() -> Result<()> {
+    let server = Redis::builder().tls().option("tls-auth-clients", "yes").start().await?;
+    let tls = server.tls().unwrap();
+    let ca = tls.ca_file();
+    ask_tls(server.addr(), trusting(&ca).with_no_client_auth()).unwrap_err();
+    let certificate = CertificateDer::from_pem_file(tls.client_certificate_file()).unwrap();
+    let key = PrivateKeyDer::from_pem_file(tls.client_key_file()).unwrap();
+    let config = trusting(&ca).with_client_auth_cert(vec![certificate], key).unwrap();
+    assert_eq!(ask_tls(server.addr(), config).unwrap(), "+PONG\r\n");
     Ok(())
 }
 
