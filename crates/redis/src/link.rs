@@ -1,0 +1,307 @@
+mod actor;
+mod trouble;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use redis::Pipeline;
+use redis::aio::MultiplexedConnection;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use trine_core::{Backoff, Deadline, TaskHandle, Tasks};
+
+use crate::command::Form;
+use crate::config::Address;
+use crate::dial::{Dialed, Dialer, Refusal};
+use crate::service::Counters;
+use crate::{Command, ServerFacts, Value};
+
+pub(crate) use trouble::Trouble;
+
+/// What one command came to.
+pub(crate) type Outcome = Result<Value, Trouble>;
+
+/// One connection that all commands of a node share, made again by itself
+/// whenever it breaks.
+///
+/// A task of the pool's owns it from the first call on. Callers never make a
+/// connection themselves: one that is dropped costs nothing.
+pub(crate) struct Link {
+    shared: Arc<Shared>,
+    actor: Mutex<Option<TaskHandle<()>>>,
+}
+
+struct Shared {
+    address: Address,
+    dialer: Arc<Dialer>,
+    backoff: Backoff,
+    live: ArcSwapOption<Live>,
+    state: watch::Sender<State>,
+    /// Told when a reply is late.
+    suspected: Notify,
+    /// Told whenever the connection breaks or cannot be made.
+    trouble: Arc<Notify>,
+    stop: CancellationToken,
+    counters: Counters,
+}
+
+/// A connection that works.
+pub(crate) struct Live {
+    pub(crate) connection: MultiplexedConnection,
+    pub(crate) facts: ServerFacts,
+}
+
+#[derive(Clone)]
+enum State {
+    /// Nobody has called.
+    Idle,
+    Connecting,
+    Connected,
+    /// The next attempt is due after a while.
+    Waiting(Arc<Refusal>),
+    Closed,
+}
+
+impl Link {
+    pub(crate) fn new(
+        address: &Address,
+        dialer: &Arc<Dialer>,
+        backoff: &Backoff,
+        trouble: &Arc<Notify>,
+        stop: CancellationToken,
+        counters: &Counters,
+    ) -> Self {
+        let shared = Shared {
+            address: address.clone(),
+            dialer: Arc::clone(dialer),
+            backoff: backoff.clone(),
+            live: ArcSwapOption::empty(),
+            state: watch::Sender::new(State::Idle),
+            suspected: Notify::new(),
+            trouble: Arc::clone(trouble),
+            stop,
+            counters: counters.clone(),
+        };
+        Self { shared: Arc::new(shared), actor: Mutex::new(None) }
+    }
+
+    /// Returns the connection, if it works at this moment.
+    pub(crate) fn live(&self) -> Option<Arc<Live>> {
+        self.shared.live.load_full()
+    }
+
+    /// Returns why there is no connection, if the last attempt has failed.
+    pub(crate) fn refusal(&self) -> Option<Arc<Refusal>> {
+        match &*self.shared.state.borrow() {
+            State::Waiting(refusal) => Some(Arc::clone(refusal)),
+            _ => None,
+        }
+    }
+
+    /// Has the link kept up from now on, beginning with a connection that was
+    /// made already, if there is one.
+    pub(crate) fn start(&self, tasks: &Tasks, first: Option<Dialed>) {
+        let mut actor = self.actor.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_kept_up = actor.as_ref().is_some_and(|task| !task.is_finished());
+        if is_kept_up || self.shared.stop.is_cancelled() {
+            return;
+        }
+        self.shared.state.send_replace(State::Connecting);
+        let work = actor::run(Arc::clone(&self.shared), first);
+        *actor = Some(tasks.spawn("redis connection", work));
+    }
+
+    /// Waits for a connection that is being made; while the next attempt is
+    /// only due, it fails at once.
+    ///
+    /// Cancel-safe.
+    pub(crate) async fn connected(
+        &self,
+        tasks: &Tasks,
+        until: Option<Deadline>,
+    ) -> Result<Arc<Live>, Trouble> {
+        if let Some(live) = self.live() {
+            return Ok(live);
+        }
+        self.start(tasks, None);
+        let bound = Deadline::after(self.shared.dialer.connect_timeout()).or_earlier(until);
+        let after = bound.remaining();
+        let mut states = self.shared.state.subscribe();
+        let waiting = async {
+            loop {
+                match &*states.borrow_and_update() {
+                    State::Waiting(refusal) => return Err(Trouble::Away(Arc::clone(refusal))),
+                    State::Closed => return Err(Trouble::Closed),
+                    State::Connected | State::Idle | State::Connecting => {}
+                }
+                if let Some(live) = self.live() {
+                    return Ok(live);
+                }
+                if states.changed().await.is_err() {
+                    return Err(Trouble::Closed);
+                }
+            }
+        };
+        let waited = bound.limit(waiting).await;
+        let is_callers = until == Some(bound);
+        waited.unwrap_or(Err(Trouble::NoConnection { after, is_callers }))
+    }
+
+    /// Sends one command and returns its reply.
+    ///
+    /// Dropped unfinished, the command may or may not have been sent; the reply
+    /// is thrown away by the driver and reaches nobody else.
+    pub(crate) async fn run(
+        &self,
+        tasks: &Tasks,
+        command: &Command,
+        asking: bool,
+        until: Option<Deadline>,
+    ) -> Outcome {
+        if asking {
+            let mut outcomes = self.run_all(tasks, &[command], true, until).await;
+            return outcomes.pop().unwrap_or(Err(Trouble::Closed));
+        }
+        let live = self.connected(tasks, until).await?;
+        let outcome = self.send(&live, command, Form::Digest, until).await;
+        match outcome {
+            Err(Trouble::Server(error)) if error.code() == "NOSCRIPT" => {
+                self.shared.counters.script_loads.add(1);
+                self.send(&live, command, Form::Text, until).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn send(
+        &self,
+        live: &Live,
+        command: &Command,
+        form: Form,
+        until: Option<Deadline>,
+    ) -> Outcome {
+        let mut connection = live.connection.clone();
+        let packed = command.packed(&live.facts.run_id, form);
+        let sending = connection.send_packed_command(&packed);
+        let reply = self.bounded(until, sending).await?;
+        Trouble::checked(Value::new(reply))
+    }
+
+    /// Sends the commands as one pipeline and returns the outcome of each.
+    ///
+    /// What the server refuses stays with its command.
+    pub(crate) async fn run_all(
+        &self,
+        tasks: &Tasks,
+        commands: &[&Command],
+        asking: bool,
+        until: Option<Deadline>,
+    ) -> Vec<Outcome> {
+        let live = match self.connected(tasks, until).await {
+            Ok(live) => live,
+            Err(trouble) => return commands.iter().map(|_| Err(trouble.clone())).collect(),
+        };
+        let mut outcomes = self.send_all(&live, commands, Form::Digest, asking, until).await;
+        let is_unknown = |outcome: &Outcome| matches!(outcome, Err(Trouble::Server(error)) if error.code() == "NOSCRIPT");
+        let unknown: Vec<usize> = (0..outcomes.len())
+            .filter(|place| outcomes.get(*place).is_some_and(is_unknown))
+            .collect();
+        if unknown.is_empty() {
+            return outcomes;
+        }
+        self.shared.counters.script_loads.add(1);
+        let again: Vec<&Command> =
+            unknown.iter().filter_map(|place| commands.get(*place).copied()).collect();
+        let texts = self.send_all(&live, &again, Form::Text, asking, until).await;
+        for (place, outcome) in unknown.into_iter().zip(texts) {
+            if let Some(slot) = outcomes.get_mut(place) {
+                *slot = outcome;
+            }
+        }
+        outcomes
+    }
+
+    async fn send_all(
+        &self,
+        live: &Live,
+        commands: &[&Command],
+        form: Form,
+        asking: bool,
+        until: Option<Deadline>,
+    ) -> Vec<Outcome> {
+        let mut pipeline = Pipeline::with_capacity(commands.len());
+        for command in commands {
+            if asking {
+                pipeline.cmd("ASKING");
+            }
+            pipeline.add_command(command.packed(&live.facts.run_id, form).into_owned());
+        }
+        let mut connection = live.connection.clone();
+        let sending = connection.send_packed_commands(&pipeline, 0, pipeline.len());
+        match self.bounded(until, sending).await {
+            Ok(replies) => {
+                let step = if asking { 2 } else { 1 };
+                let replies = replies.into_iter().skip(step - 1).step_by(step);
+                replies.map(|reply| Trouble::checked(Value::new(reply))).collect()
+            }
+            Err(trouble) => commands.iter().map(|_| Err(trouble.clone())).collect(),
+        }
+    }
+
+    /// Bounds a request by the caller's deadline where that is nearer than the
+    /// driver's own time-out: one timer is enough.
+    async fn bounded<T>(
+        &self,
+        until: Option<Deadline>,
+        sending: impl Future<Output = redis::RedisResult<T>>,
+    ) -> Result<T, Trouble> {
+        let bound = self.shared.dialer.response_timeout();
+        let left = until.map(Deadline::remaining).filter(|left| *left < bound);
+        let sent = match (left, until) {
+            (Some(Duration::ZERO), _) => return Err(Trouble::TooLate),
+            (Some(left), Some(until)) => {
+                let sent = until.limit(sending).await;
+                sent.ok_or(Trouble::Late { after: left, limit: "deadline of the call" })?
+            }
+            _ => sending.await,
+        };
+        sent.map_err(|error| {
+            if error.is_timeout() {
+                self.shared.suspected.notify_one();
+                return Trouble::Late { after: bound, limit: "response_timeout" };
+            }
+            Trouble::Lost(error)
+        })
+    }
+
+    /// Sends the credentials again on the connection, if there is one.
+    pub(crate) async fn log_in_again(&self, auth: &redis::Cmd) {
+        let Some(live) = self.live() else { return };
+        let mut connection = live.connection.clone();
+        let reply = connection.send_packed_command(auth).await;
+        if !matches!(reply, Ok(redis::Value::Okay)) {
+            self.shared.suspected.notify_one();
+        }
+    }
+
+    /// Takes no new calls; those under way get their replies, within their
+    /// time-out.
+    pub(crate) fn close(&self) {
+        self.shared.stop.cancel();
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match &*self.shared.state.borrow() {
+            State::Idle => "idle",
+            State::Connecting => "connecting",
+            State::Connected => "connected",
+            State::Waiting(_) => "waiting",
+            State::Closed => "closed",
+        };
+        f.debug_tuple("Link").field(&state).finish()
+    }
+}

@@ -1,0 +1,84 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::RedisError;
+
+use super::Outcome;
+use crate::command::Access;
+use crate::dial::Refusal;
+use crate::error::At;
+use crate::{Error, ServerError, Unavailable, Value};
+
+/// Why a command has no reply, before it is known whose call it was.
+#[derive(Clone, Debug)]
+pub(crate) enum Trouble {
+    /// Not sent: there is no connection.
+    Away(Arc<Refusal>),
+    /// Not sent: no connection was made in time.
+    NoConnection { after: Duration, is_callers: bool },
+    /// Not sent: nobody knows a node for it.
+    NoMaster,
+    /// Not sent: the deadline of the call had passed.
+    TooLate,
+    /// Not sent: the service is shut down.
+    Closed,
+    /// Not sent: an earlier part of the batch was lost.
+    Skipped,
+    /// Not sent: it breaks a rule.
+    Invalid(&'static str),
+    /// Sent, and no reply in time.
+    Late { after: Duration, limit: &'static str },
+    /// Sent, or about to be, when the connection broke.
+    Lost(RedisError),
+    /// Refused by the server.
+    Server(ServerError),
+}
+
+impl Trouble {
+    /// Keeps a reply apart from a refusal.
+    pub(super) fn checked(value: Value) -> Outcome {
+        match value {
+            Value::Error(error) => Err(Self::Server(error)),
+            value => Ok(value),
+        }
+    }
+
+    /// Tells whether the reply may have been lost on the way.
+    pub(crate) fn is_lost(&self) -> bool {
+        matches!(self, Self::Late { .. } | Self::Lost(_))
+    }
+
+    pub(crate) fn into_error(self, at: At, access: Access) -> Error {
+        match self {
+            Self::Away(refusal) => refusal.to_error(at),
+            Self::NoConnection { after, is_callers: true } => {
+                Error::Timeout { at, after, limit: "deadline of the call" }
+            }
+            Self::NoConnection { .. } => Error::unavailable(at, Unavailable::Unreachable),
+            Self::NoMaster => Error::unavailable(at, Unavailable::NoMaster),
+            Self::TooLate => {
+                let limit = "deadline of the call, which had passed";
+                Error::Timeout { at, after: Duration::ZERO, limit }
+            }
+            Self::Closed => Error::Closed { at },
+            Self::Skipped => Error::unavailable(at, Unavailable::Broken),
+            Self::Invalid(detail) => Error::invalid(at, detail),
+            Self::Late { after, limit } => match access {
+                Access::Read => Error::Timeout { at, after, limit },
+                Access::Write => {
+                    let cause = format!("no answer in {after:?} ({limit})").into();
+                    Error::OutcomeUnknown { at, cause }
+                }
+            },
+            Self::Lost(error) => match access {
+                Access::Read => Error::Unavailable {
+                    at,
+                    reason: Unavailable::Broken,
+                    cause: Some(error.into()),
+                },
+                Access::Write => Error::OutcomeUnknown { at, cause: error.into() },
+            },
+            Self::Server(error) => error.into_error(at),
+        }
+    }
+}

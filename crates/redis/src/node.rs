@@ -1,0 +1,163 @@
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use trine_core::{Backoff, Deadline, Tasks};
+
+use crate::config::Address;
+use crate::dial::{Dialed, Dialer, Refusal};
+use crate::link::{Link, Live, Outcome, Trouble};
+use crate::service::Counters;
+use crate::{Command, RedisConfig};
+
+/// What every node of one configuration is made with.
+#[derive(Clone)]
+pub(crate) struct NodeMaker {
+    pub(crate) dialer: Arc<Dialer>,
+    pub(crate) counters: Counters,
+    /// Told when any connection breaks or cannot be made.
+    pub(crate) trouble: Arc<Notify>,
+    backoff: Backoff,
+    links: usize,
+    stop: CancellationToken,
+}
+
+impl NodeMaker {
+    pub(crate) fn new(
+        config: &RedisConfig,
+        dialer: Dialer,
+        counters: &Counters,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            dialer: Arc::new(dialer),
+            counters: counters.clone(),
+            trouble: Arc::new(Notify::new()),
+            backoff: Backoff::new(config.reconnect.first.get(), config.reconnect.cap.get()),
+            links: usize::try_from(config.connections_per_node.get()).unwrap_or(1),
+            stop,
+        }
+    }
+
+    /// Returns a node without any connection yet.
+    pub(crate) fn make(&self, address: &Address) -> Arc<Node> {
+        let stop = self.stop.child_token();
+        let link = || {
+            Link::new(
+                address,
+                &self.dialer,
+                &self.backoff,
+                &self.trouble,
+                stop.clone(),
+                &self.counters,
+            )
+        };
+        Arc::new(Node {
+            address: address.clone(),
+            links: (0..self.links).map(|_| link()).collect(),
+            next: AtomicUsize::new(0),
+            stop: stop.clone(),
+        })
+    }
+}
+
+/// One server and the connections that all its commands share.
+pub(crate) struct Node {
+    pub(crate) address: Address,
+    links: Box<[Link]>,
+    next: AtomicUsize,
+    stop: CancellationToken,
+}
+
+impl Node {
+    /// Has the connections kept up, the first one being there already.
+    pub(crate) fn start(&self, tasks: &Tasks, first: Dialed) {
+        let mut first = Some(first);
+        for link in &self.links {
+            link.start(tasks, first.take());
+        }
+    }
+
+    /// Returns a connection that works at this moment.
+    pub(crate) fn live(&self) -> Option<Arc<Live>> {
+        self.links.iter().find_map(Link::live)
+    }
+
+    /// Returns why there is no connection, as far as that is known.
+    pub(crate) fn refusal(&self) -> Option<Arc<Refusal>> {
+        self.links.iter().find_map(Link::refusal)
+    }
+
+    pub(crate) async fn connected(
+        &self,
+        tasks: &Tasks,
+        until: Option<Deadline>,
+    ) -> Result<Arc<Live>, Trouble> {
+        self.link()?.connected(tasks, until).await
+    }
+
+    pub(crate) async fn run(
+        &self,
+        tasks: &Tasks,
+        command: &Command,
+        asking: bool,
+        until: Option<Deadline>,
+    ) -> Outcome {
+        self.link()?.run(tasks, command, asking, until).await
+    }
+
+    pub(crate) async fn run_all(
+        &self,
+        tasks: &Tasks,
+        commands: &[&Command],
+        asking: bool,
+        until: Option<Deadline>,
+    ) -> Vec<Outcome> {
+        match self.link() {
+            Ok(link) => link.run_all(tasks, commands, asking, until).await,
+            Err(trouble) => commands.iter().map(|_| Err(trouble.clone())).collect(),
+        }
+    }
+
+    /// Commands take the connections in turn; one that is away is passed over
+    /// while another works.
+    fn link(&self) -> Result<&Link, Trouble> {
+        if let [only] = &*self.links {
+            return Ok(only);
+        }
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        let from = turn.checked_rem(self.links.len()).unwrap_or_default();
+        let (before, after) = self.links.split_at(from);
+        let mut in_turn = after.iter().chain(before);
+        let first = after.first().ok_or(Trouble::Closed)?;
+        Ok(in_turn.find(|link| link.live().is_some()).unwrap_or(first))
+    }
+
+    pub(crate) async fn log_in_again(&self, auth: &redis::Cmd) {
+        for link in &self.links {
+            link.log_in_again(auth).await;
+        }
+    }
+
+    /// Takes no new calls.
+    pub(crate) fn close(&self) {
+        self.stop.cancel();
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node")
+            .field("address", &self.address)
+            .field("links", &self.links)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for NodeMaker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NodeMaker").field("dialer", &self.dialer).finish_non_exhaustive()
+    }
+}
