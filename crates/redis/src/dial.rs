@@ -54,7 +54,7 @@ pub(crate) enum Purpose {
 pub(crate) struct Dialer {
     name: Arc<str>,
     credentials: ArcSwapOption<Credentials>,
-    tls: Option<Tls>,
+    tls: Option<Arc<Tls>>,
     connect_timeout: Duration,
     response_timeout: Duration,
     durability: Option<Durability>,
@@ -70,10 +70,20 @@ impl Dialer {
         Self {
             name: Arc::clone(name),
             credentials: ArcSwapOption::new(credentials.map(Arc::new)),
-            tls: tls.then(|| Tls::new(&config.tls)),
+            tls: tls.then(|| Arc::new(Tls::new(&config.tls))),
             connect_timeout: config.connect_timeout.get(),
             response_timeout: config.response_timeout.get(),
             durability: config.durability,
+        }
+    }
+
+    /// Returns one that logs in as somebody else.
+    pub(crate) fn with_credentials(&self, credentials: Option<Credentials>) -> Self {
+        Self {
+            name: Arc::clone(&self.name),
+            credentials: ArcSwapOption::new(credentials.map(Arc::new)),
+            tls: self.tls.clone(),
+            ..*self
         }
     }
 

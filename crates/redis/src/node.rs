@@ -1,6 +1,6 @@
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -19,7 +19,7 @@ pub(crate) struct NodeMaker {
     pub(crate) counters: Counters,
     /// Told when any connection breaks or cannot be made.
     pub(crate) trouble: Arc<Notify>,
-    backoff: Backoff,
+    pub(crate) backoff: Backoff,
     links: usize,
     stop: CancellationToken,
 }
@@ -56,6 +56,8 @@ impl NodeMaker {
         };
         Arc::new(Node {
             address: address.clone(),
+            name: address.to_string().into(),
+            is_named: AtomicBool::new(true),
             links: (0..self.links).map(|_| link()).collect(),
             next: AtomicUsize::new(0),
             stop: stop.clone(),
@@ -66,15 +68,19 @@ impl NodeMaker {
 /// One server and the connections that all its commands share.
 pub(crate) struct Node {
     pub(crate) address: Address,
+    /// The address as text.
+    pub(crate) name: Arc<str>,
     links: Box<[Link]>,
     next: AtomicUsize,
+    /// Whether the last look at the topology found it.
+    is_named: AtomicBool,
     stop: CancellationToken,
 }
 
 impl Node {
-    /// Has the connections kept up, the first one being there already.
-    pub(crate) fn start(&self, tasks: &Tasks, first: Dialed) {
-        let mut first = Some(first);
+    /// Has the connections kept up, the first one being there already if it
+    /// was made to look at the server.
+    pub(crate) fn start(&self, tasks: &Tasks, mut first: Option<Dialed>) {
         for link in &self.links {
             link.start(tasks, first.take());
         }
@@ -139,6 +145,11 @@ impl Node {
         for link in &self.links {
             link.log_in_again(auth).await;
         }
+    }
+
+    /// Notes whether the topology names it, and returns whether it did before.
+    pub(crate) fn set_named(&self, is_named: bool) -> bool {
+        self.is_named.swap(is_named, Ordering::AcqRel)
     }
 
     /// Takes no new calls.

@@ -62,10 +62,6 @@ impl RedisService {
     pub fn open(config: &RedisConfig, deps: RedisDeps) -> Result<Self> {
         let targets = config.targets()?;
         let name: Arc<str> = deps.name.into();
-        if !matches!(config.server, crate::ServerConfig::Single { .. }) {
-            let what = "sentinels and clusters are not built yet".into();
-            return Err(Error::Unsupported { at: At::new("open", &name), what, cause: None });
-        }
         let tasks = Tasks::new(&*name);
         let metrics = Metrics::new("redis");
         let counters = Counters::new(&metrics);
@@ -77,7 +73,7 @@ impl RedisService {
         let tls = targets.iter().any(|target| target.tls);
         let dialer = Dialer::new(&name, config, apart.or(in_url), tls);
         let maker = NodeMaker::new(config, dialer, &counters, tasks.token());
-        let topology = Topology::new(&targets, &maker);
+        let topology = Topology::new(config, &targets, &maker);
         let shared = Shared {
             lifecycle: Lifecycle::new(&*name),
             name,

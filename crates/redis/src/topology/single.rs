@@ -30,7 +30,7 @@ impl Single {
             let address = Arc::clone(&dialed.facts.address);
             return Err(Arc::new(Refusal::new(&address, Reason::Invalid(problem.into()))));
         }
-        self.node.start(tasks, dialed);
+        self.node.start(tasks, Some(dialed));
         Ok(())
     }
 
