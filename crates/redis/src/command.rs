@@ -125,10 +125,6 @@ impl Command {
         self.access
     }
 
-    pub(crate) fn script(&self) -> Option<&Script> {
-        self.script.as_ref()
-    }
-
     fn len(&self) -> usize {
         self.cmd.args_iter().len()
     }

@@ -206,10 +206,6 @@ impl ConfigError {
     pub fn problems(&self) -> &[String] {
         &self.problems
     }
-
-    pub(crate) fn one(problem: impl Into<String>) -> Self {
-        Self { problems: vec![problem.into()] }
-    }
 }
 
 impl RedisConfig {

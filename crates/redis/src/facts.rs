@@ -45,6 +45,18 @@ pub enum Role {
     Sentinel,
 }
 
+impl Role {
+    /// Returns the stable name, such as `"master"`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Master => "master",
+            Self::Replica => "replica",
+            Self::Sentinel => "sentinel",
+        }
+    }
+}
+
 /// Where the durability of a server is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -55,6 +67,18 @@ pub enum DurabilitySource {
     Declared,
     /// Nobody says; the least that can be meant.
     Assumed,
+}
+
+impl DurabilitySource {
+    /// Returns the stable name, such as `"declared"`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Declared => "declared",
+            Self::Assumed => "assumed",
+        }
+    }
 }
 
 /// How a server was set up.

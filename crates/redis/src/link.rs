@@ -92,14 +92,6 @@ impl Link {
         self.shared.live.load_full()
     }
 
-    /// Returns why there is no connection, if the last attempt has failed.
-    pub(crate) fn refusal(&self) -> Option<Arc<Refusal>> {
-        match &*self.shared.state.borrow() {
-            State::Waiting(refusal) => Some(Arc::clone(refusal)),
-            _ => None,
-        }
-    }
-
     /// Has the link kept up from now on, beginning with a connection that was
     /// made already, if there is one.
     pub(crate) fn start(&self, tasks: &Tasks, first: Option<Dialed>) {
@@ -167,7 +159,7 @@ impl Link {
         let live = self.connected(tasks, until).await?;
         let outcome = self.send(&live, command, Form::Digest, until).await;
         match outcome {
-            Err(Trouble::Server(error)) if error.code() == "NOSCRIPT" => {
+            Err(Trouble::Server(error)) if error.is_unknown_script() => {
                 self.shared.counters.script_loads.add(1);
                 self.send(&live, command, Form::Text, until).await
             }
@@ -204,7 +196,7 @@ impl Link {
             Err(trouble) => return commands.iter().map(|_| Err(trouble.clone())).collect(),
         };
         let mut outcomes = self.send_all(&live, commands, Form::Digest, asking, until).await;
-        let is_unknown = |outcome: &Outcome| matches!(outcome, Err(Trouble::Server(error)) if error.code() == "NOSCRIPT");
+        let is_unknown = |outcome: &Outcome| matches!(outcome, Err(Trouble::Server(error)) if error.is_unknown_script());
         let unknown: Vec<usize> = (0..outcomes.len())
             .filter(|place| outcomes.get(*place).is_some_and(is_unknown))
             .collect();
@@ -284,12 +276,6 @@ impl Link {
         if !matches!(reply, Ok(redis::Value::Okay)) {
             self.shared.suspected.notify_one();
         }
-    }
-
-    /// Takes no new calls; those under way get their replies, within their
-    /// time-out.
-    pub(crate) fn close(&self) {
-        self.shared.stop.cancel();
     }
 }
 

@@ -7,10 +7,11 @@ use tokio_util::sync::CancellationToken;
 use trine_core::{Backoff, Deadline, Tasks};
 
 use crate::config::Address;
+use crate::dedicated::{self, Pool};
 use crate::dial::{Dialed, Dialer, Refusal};
 use crate::link::{Link, Live, Outcome, Trouble};
 use crate::service::Counters;
-use crate::{Command, RedisConfig};
+use crate::{Command, DedicatedConfig, RedisConfig};
 
 /// What every node of one configuration is made with.
 #[derive(Clone)]
@@ -21,6 +22,7 @@ pub(crate) struct NodeMaker {
     pub(crate) trouble: Arc<Notify>,
     pub(crate) backoff: Backoff,
     links: usize,
+    dedicated: DedicatedConfig,
     stop: CancellationToken,
 }
 
@@ -37,6 +39,7 @@ impl NodeMaker {
             trouble: Arc::new(Notify::new()),
             backoff: Backoff::new(config.reconnect.first.get(), config.reconnect.cap.get()),
             links: usize::try_from(config.connections_per_node.get()).unwrap_or(1),
+            dedicated: config.dedicated.clone(),
             stop,
         }
     }
@@ -60,6 +63,8 @@ impl NodeMaker {
             is_named: AtomicBool::new(true),
             links: (0..self.links).map(|_| link()).collect(),
             next: AtomicUsize::new(0),
+            dedicated: dedicated::pool(address, &self.dialer, &self.dedicated),
+            trouble: Arc::clone(&self.trouble),
             stop: stop.clone(),
         })
     }
@@ -74,6 +79,9 @@ pub(crate) struct Node {
     next: AtomicUsize,
     /// Whether the last look at the topology found it.
     is_named: AtomicBool,
+    /// Connections that callers have for themselves.
+    pub(crate) dedicated: Pool,
+    trouble: Arc<Notify>,
     stop: CancellationToken,
 }
 
@@ -89,11 +97,6 @@ impl Node {
     /// Returns a connection that works at this moment.
     pub(crate) fn live(&self) -> Option<Arc<Live>> {
         self.links.iter().find_map(Link::live)
-    }
-
-    /// Returns why there is no connection, as far as that is known.
-    pub(crate) fn refusal(&self) -> Option<Arc<Refusal>> {
-        self.links.iter().find_map(Link::refusal)
     }
 
     pub(crate) async fn connected(
@@ -145,6 +148,13 @@ impl Node {
         for link in &self.links {
             link.log_in_again(auth).await;
         }
+        // Those on loan are logged in for as long as they live.
+        self.dedicated.retain(|_, _| false);
+    }
+
+    /// Has the topology looked at.
+    pub(crate) fn give_notice(&self) {
+        self.trouble.notify_one();
     }
 
     /// Notes whether the topology names it, and returns whether it did before.
@@ -155,6 +165,7 @@ impl Node {
     /// Takes no new calls.
     pub(crate) fn close(&self) {
         self.stop.cancel();
+        self.dedicated.close();
     }
 }
 

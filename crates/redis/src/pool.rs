@@ -1,5 +1,7 @@
 mod batch;
 mod route;
+mod scan;
+mod servers;
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,6 +15,8 @@ use crate::topology::Topology;
 use crate::{
     Command, Error, InvalidKey, Namespace, RedisConfig, Result, Script, Unavailable, Value,
 };
+
+pub use scan::{ScanCursor, ScanPage};
 
 /// The connections to one Redis, whether it is one server, a master that
 /// sentinels watch, or a cluster. Cloning shares them.
@@ -31,7 +35,7 @@ pub(crate) struct Shared {
     pub(crate) lifecycle: Lifecycle,
     pub(crate) tasks: Tasks,
     pub(crate) counters: Counters,
-    pub(crate) topology: Topology,
+    pub(crate) topology: Arc<Topology>,
 }
 
 impl RedisPool {

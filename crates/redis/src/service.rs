@@ -1,13 +1,15 @@
 mod counters;
+mod health;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use trine_core::{
-    Backoff, BoxFault, Deadline, Health, Lifecycle, Metrics, Service, Snapshot, StartError, State,
-    Tasks,
+    Backoff, BoxFault, Deadline, Health, Lifecycle, Metrics, Probe, Service, Snapshot, StartError,
+    State, Tasks,
 };
 
 use crate::config::Credentials;
@@ -19,6 +21,9 @@ use crate::topology::Topology;
 use crate::{Error, RedisConfig, RedisPool, Result, Unavailable};
 
 pub(crate) use counters::Counters;
+
+/// Least time between two checks.
+const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a service needs beside its configuration.
 #[derive(Clone, Debug)]
@@ -50,6 +55,7 @@ impl RedisDeps {
 pub struct RedisService {
     pool: RedisPool,
     metrics: Metrics,
+    probe: Probe,
 }
 
 impl RedisService {
@@ -73,16 +79,19 @@ impl RedisService {
         let tls = targets.iter().any(|target| target.tls);
         let dialer = Dialer::new(&name, config, apart.or(in_url), tls);
         let maker = NodeMaker::new(config, dialer, &counters, tasks.token());
-        let topology = Topology::new(config, &targets, &maker);
+        let topology = Arc::new(Topology::new(config, &targets, &maker));
+        observe(&metrics, &topology);
         let shared = Shared {
             lifecycle: Lifecycle::new(&*name),
             name,
             config: Arc::new(config.clone()),
             tasks,
             counters,
-            topology,
+            topology: Arc::clone(&topology),
         };
-        Ok(Self { pool: RedisPool { shared: Arc::new(shared) }, metrics })
+        let bound = config.connect_timeout.get() + config.response_timeout.get() * 2;
+        let probe = Probe::new(bound, HEALTH_INTERVAL);
+        Ok(Self { pool: RedisPool { shared: Arc::new(shared) }, metrics, probe })
     }
 
     /// Opens a service and starts it.
@@ -161,11 +170,6 @@ impl RedisService {
         Ok(())
     }
 
-    /// Checks.
-    pub async fn health(&self) -> Health {
-        Health::up()
-    }
-
     /// Returns the counters as they are now.
     #[must_use]
     pub fn metrics(&self) -> Snapshot {
@@ -176,6 +180,21 @@ impl RedisService {
     pub fn reset_metrics(&self) {
         self.metrics.reset();
     }
+}
+
+/// Has snapshots tell how many connections there are.
+fn observe(metrics: &Metrics, topology: &Arc<Topology>) {
+    let gauge = |name, help, read: fn(&Topology) -> usize| {
+        let topology = Arc::clone(topology);
+        metrics.gauge_fn(name, help, &[], Arc::new(move || read(&topology) as f64));
+    };
+    gauge("masters", "Nodes that take writes.", |it| it.masters().len());
+    let help = "Nodes that take writes and are connected.";
+    gauge("masters_connected", help, Topology::connected);
+    let help = "Dedicated connections on loan.";
+    gauge("dedicated_in_use", help, |it| it.dedicated().in_use);
+    gauge("dedicated_idle", "Dedicated connections at rest.", |it| it.dedicated().idle);
+    gauge("dedicated_waiting", "Callers that wait for one.", |it| it.dedicated().waiting);
 }
 
 #[async_trait]

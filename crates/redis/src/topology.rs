@@ -5,13 +5,13 @@ mod watch;
 
 use std::sync::Arc;
 
-use trine_core::Tasks;
+use trine_core::{Backoff, Tasks};
 
-use crate::{RedisConfig, ServerConfig, ServerError};
 use crate::config::{Credentials, Target};
-use crate::dial::Refusal;
+use crate::dial::{Dialer, Refusal};
 use crate::link::Trouble;
 use crate::node::{Node, NodeMaker};
+use crate::{RedisConfig, ServerConfig, ServerError};
 
 use cluster::Cluster;
 use sentinel::Sentinel;
@@ -19,7 +19,13 @@ use single::Single;
 
 /// Who has which keys.
 #[derive(Debug)]
-pub(crate) enum Topology {
+pub(crate) struct Topology {
+    maker: NodeMaker,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
     Single(Single),
     Sentinel(Sentinel),
     Cluster(Cluster),
@@ -36,70 +42,104 @@ pub(crate) enum Redirect {
     Later,
 }
 
+/// Connections that callers have for themselves, of all nodes together.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct DedicatedStats {
+    pub(crate) in_use: usize,
+    pub(crate) idle: usize,
+    pub(crate) waiting: usize,
+}
+
 impl Topology {
     pub(crate) fn new(config: &RedisConfig, targets: &[Target], maker: &NodeMaker) -> Self {
         let interval = config.topology_interval.get();
-        match &config.server {
-            ServerConfig::Single { .. } => Self::Single(Single::new(targets, maker)),
-            ServerConfig::Cluster { .. } => {
-                Self::Cluster(Cluster::new(targets, maker, interval))
-            }
+        let kind = match &config.server {
+            ServerConfig::Single { .. } => Kind::Single(Single::new(targets, maker)),
+            ServerConfig::Cluster { .. } => Kind::Cluster(Cluster::new(targets, maker, interval)),
             ServerConfig::Sentinel { master, sentinel_username, sentinel_password, .. } => {
                 let credentials = sentinel_password.clone().map(|password| Credentials {
                     username: sentinel_username.as_deref().map(Into::into),
                     password,
                 });
                 let dialer = maker.dialer.with_credentials(credentials);
-                Self::Sentinel(Sentinel::new(targets, master, dialer, maker, interval))
+                Kind::Sentinel(Sentinel::new(targets, master, dialer, maker, interval))
             }
+        };
+        Self { maker: maker.clone(), kind }
+    }
+
+    /// Returns what new connections are made by.
+    pub(crate) fn dialer(&self) -> &Dialer {
+        &self.maker.dialer
+    }
+
+    /// Returns the waits between attempts.
+    pub(crate) fn backoff(&self) -> &Backoff {
+        &self.maker.backoff
+    }
+
+    /// Returns how many of the masters have a connection that works.
+    pub(crate) fn connected(&self) -> usize {
+        self.masters().iter().filter(|node| node.live().is_some()).count()
+    }
+
+    /// Returns how many connections callers have for themselves.
+    pub(crate) fn dedicated(&self) -> DedicatedStats {
+        let mut stats = DedicatedStats::default();
+        for node in self.masters() {
+            let status = node.dedicated.status();
+            stats.in_use += status.size.saturating_sub(status.available);
+            stats.idle += status.available;
+            stats.waiting += status.waiting;
         }
+        stats
     }
 
     /// Proves that somebody answers who is what the configuration says.
     pub(crate) async fn prove(&self, tasks: &Tasks) -> Result<(), Arc<Refusal>> {
-        match self {
-            Self::Single(single) => single.prove(tasks).await,
-            Self::Sentinel(sentinel) => sentinel.prove(tasks).await,
-            Self::Cluster(cluster) => cluster.prove(tasks).await,
+        match &self.kind {
+            Kind::Single(single) => single.prove(tasks).await,
+            Kind::Sentinel(sentinel) => sentinel.prove(tasks).await,
+            Kind::Cluster(cluster) => cluster.prove(tasks).await,
         }
     }
 
     pub(crate) fn is_cluster(&self) -> bool {
-        matches!(self, Self::Cluster(_))
+        matches!(self.kind, Kind::Cluster(_))
     }
 
     /// Returns the node that has the keys of `slot`, or any for none.
     pub(crate) fn node(&self, slot: Option<u16>) -> Result<Arc<Node>, Trouble> {
-        match self {
-            Self::Single(single) => Ok(single.node()),
-            Self::Sentinel(sentinel) => sentinel.node(),
-            Self::Cluster(cluster) => cluster.node(slot),
+        match &self.kind {
+            Kind::Single(single) => Ok(single.node()),
+            Kind::Sentinel(sentinel) => sentinel.node(),
+            Kind::Cluster(cluster) => cluster.node(slot),
         }
     }
 
     /// Returns how many slots have no master.
     pub(crate) fn orphans(&self) -> usize {
-        match self {
-            Self::Cluster(cluster) => cluster.orphans(),
-            Self::Single(_) | Self::Sentinel(_) => 0,
+        match &self.kind {
+            Kind::Cluster(cluster) => cluster.orphans(),
+            Kind::Single(_) | Kind::Sentinel(_) => 0,
         }
     }
 
     /// Returns every node that takes writes.
     pub(crate) fn masters(&self) -> Vec<Arc<Node>> {
-        match self {
-            Self::Single(single) => vec![single.node()],
-            Self::Sentinel(sentinel) => sentinel.node().into_iter().collect(),
-            Self::Cluster(cluster) => cluster.masters(),
+        match &self.kind {
+            Kind::Single(single) => vec![single.node()],
+            Kind::Sentinel(sentinel) => sentinel.node().into_iter().collect(),
+            Kind::Cluster(cluster) => cluster.masters(),
         }
     }
 
     /// Says where a command goes that `from` has refused.
     pub(crate) async fn redirect(&self, error: &ServerError, from: &Node) -> Redirect {
-        match self {
-            Self::Single(_) => Redirect::No,
-            Self::Sentinel(sentinel) => sentinel.redirect(error.code(), from).await,
-            Self::Cluster(cluster) => cluster.redirect(error, from),
+        match &self.kind {
+            Kind::Single(_) => Redirect::No,
+            Kind::Sentinel(sentinel) => sentinel.redirect(error.code(), from).await,
+            Kind::Cluster(cluster) => cluster.redirect(error, from),
         }
     }
 }

@@ -86,11 +86,6 @@ impl Refusal {
         Self { address: Arc::clone(address), reason }
     }
 
-    /// Tells whether a later attempt may succeed without anybody's help.
-    pub(crate) fn is_passing(&self) -> bool {
-        self.reason.kind() == ErrorKind::Unavailable
-    }
-
     /// Nothing of the caller's was sent.
     pub(crate) fn to_error(self: &Arc<Self>, at: At) -> Error {
         let cause = Arc::clone(self).into_cause();

@@ -72,6 +72,11 @@ impl ServerError {
         found.map_or(ErrorKind::Invalid, |(_, kind)| *kind)
     }
 
+    /// Tells whether the server does not know the digest of a script.
+    pub(crate) fn is_unknown_script(&self) -> bool {
+        self.code() == "NOSCRIPT"
+    }
+
     /// Tells whether another node, or the same one later, may carry the command
     /// out that this one has refused.
     pub(crate) fn is_redirect(&self) -> bool {

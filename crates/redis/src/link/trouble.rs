@@ -36,10 +36,23 @@ pub(crate) enum Trouble {
 
 impl Trouble {
     /// Keeps a reply apart from a refusal.
-    pub(super) fn checked(value: Value) -> Outcome {
+    pub(crate) fn checked(value: Value) -> Outcome {
         match value {
             Value::Error(error) => Err(Self::Server(error)),
             value => Ok(value),
+        }
+    }
+
+    /// The connection ended without a word.
+    pub(crate) fn broken() -> Self {
+        Self::Lost(std::io::Error::from(std::io::ErrorKind::BrokenPipe).into())
+    }
+
+    /// Of what the driver asks by itself.
+    pub(crate) fn of_driver(error: RedisError) -> Self {
+        match error.code() {
+            Some(code) => Self::Server(ServerError::said(code, error.detail().unwrap_or_default())),
+            None => Self::Lost(error),
         }
     }
 

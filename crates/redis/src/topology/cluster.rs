@@ -259,8 +259,6 @@ fn refusal(address: &str, reason: Reason) -> Arc<Refusal> {
 
 impl fmt::Debug for Cluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cluster")
-            .field("masters", &self.masters())
-            .finish_non_exhaustive()
+        f.debug_struct("Cluster").field("masters", &self.masters()).finish_non_exhaustive()
     }
 }

@@ -73,11 +73,7 @@ impl SlotMap {
     /// Returns the map after a node has told the slots. A node that is named no
     /// more is kept once, because its successor may not be known to everybody
     /// yet, and then closed.
-    pub(super) fn next(
-        &self,
-        ranges: &[SlotRange],
-        make: impl Fn(&Address) -> Arc<Node>,
-    ) -> Self {
+    pub(super) fn next(&self, ranges: &[SlotRange], make: impl Fn(&Address) -> Arc<Node>) -> Self {
         let mut next = Self { owners: vec![NOBODY; usize::from(SLOTS)], nodes: Vec::new() };
         for range in ranges {
             let place = next.place(&range.master, || {
@@ -143,9 +139,8 @@ mod tests {
     #[test]
     fn slots_are_read_and_an_unknown_host_is_the_one_that_was_asked() {
         let node = |host: Value, port| Value::Array(vec![host, Value::Int(port), text("id")]);
-        let range = |first, last, node| {
-            Value::Array(vec![Value::Int(first), Value::Int(last), node])
-        };
+        let range =
+            |first, last, node| Value::Array(vec![Value::Int(first), Value::Int(last), node]);
         let reply = Value::Array(vec![
             range(0, 99, node(text("10.0.0.1"), 1)),
             range(100, 199, node(text(""), 2)),
@@ -157,7 +152,8 @@ mod tests {
             .iter()
             .map(|range| format!("{}-{} {}", range.first, range.last, range.master))
             .collect();
-        let expected = ["0-99 10.0.0.1:1", "100-199 asked:2", "200-200 asked:3", "201-16383 asked:4"];
+        let expected =
+            ["0-99 10.0.0.1:1", "100-199 asked:2", "200-200 asked:3", "201-16383 asked:4"];
         assert_eq!(shown, expected);
         assert_eq!(read(&Value::Nil, &Address::tcp("asked", 9)), None);
     }

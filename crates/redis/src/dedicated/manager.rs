@@ -1,0 +1,84 @@
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool::Runtime;
+use deadpool::managed::{self, Metrics, RecycleError, RecycleResult, Timeouts};
+use futures_util::FutureExt;
+use redis::Cmd;
+use tokio::time::timeout;
+
+use crate::DedicatedConfig;
+use crate::config::Address;
+use crate::dial::{Dialed, Dialer, Purpose, Refusal, alongside};
+
+/// The connections of one node that callers have for themselves.
+pub(crate) type Pool = managed::Pool<Manager>;
+/// A connection on loan.
+pub(crate) type Object = managed::Object<Manager>;
+
+/// Makes such connections and decides which of them are still good.
+pub(crate) struct Manager {
+    address: Address,
+    dialer: Arc<Dialer>,
+    idle: Duration,
+}
+
+/// A connection whose driver is polled by whoever has it.
+pub(crate) struct Connection {
+    pub(crate) dialed: Dialed,
+    /// Whether a reply is still to come.
+    pub(crate) is_busy: bool,
+}
+
+/// Returns a pool without any connection yet.
+pub(crate) fn pool(address: &Address, dialer: &Arc<Dialer>, config: &DedicatedConfig) -> Pool {
+    let (address, dialer) = (address.clone(), Arc::clone(dialer));
+    let manager = Manager { address, dialer, idle: config.idle.get() };
+    let mut pool = managed::PoolConfig::new(usize::try_from(config.max.get()).unwrap_or(1));
+    // Making and asking a connection are bounded by themselves.
+    pool.timeouts =
+        Timeouts { wait: Some(config.acquire_timeout.get()), create: None, recycle: None };
+    let built = Pool::builder(manager).config(pool).runtime(Runtime::Tokio1).build();
+    #[expect(clippy::expect_used, reason = "only a missing runtime is refused")]
+    built.expect("a runtime was given")
+}
+
+impl managed::Manager for Manager {
+    type Type = Box<Connection>;
+    type Error = Arc<Refusal>;
+
+    async fn create(&self) -> Result<Box<Connection>, Arc<Refusal>> {
+        let dialed = self.dialer.dial(&self.address, Purpose::Dedicated).await?;
+        Ok(Box::new(Connection { dialed, is_busy: false }))
+    }
+
+    async fn recycle(
+        &self,
+        connection: &mut Box<Connection>,
+        metrics: &Metrics,
+    ) -> RecycleResult<Arc<Refusal>> {
+        const ENDED: RecycleError<Arc<Refusal>> = RecycleError::Message(Cow::Borrowed("ended"));
+        let Dialed { connection: driven, driver, .. } = &mut connection.dialed;
+        // Polled once, the driver sees that the server has closed it.
+        if connection.is_busy || driver.as_mut().now_or_never().is_some() {
+            return Err(ENDED);
+        }
+        if metrics.last_used() < self.idle {
+            return Ok(());
+        }
+        let ping = Cmd::new().arg("PING").take();
+        let asking = alongside(driver, driven.send_packed_command(&ping));
+        match timeout(self.dialer.response_timeout(), asking).await {
+            Ok(Some(Ok(_))) => Ok(()),
+            _ => Err(ENDED),
+        }
+    }
+}
+
+impl fmt::Debug for Manager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Manager").field("address", &self.address).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,111 @@
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use trine_core::{CallContext, Deadline, Secret};
+
+use super::RedisPool;
+use crate::config::Credentials;
+use crate::dial::{Purpose, auth};
+use crate::facts::Persistence;
+use crate::link::Trouble;
+use crate::node::Node;
+use crate::slot::slot;
+use crate::{Access, Command, Error, Result, Route, ServerFacts, Unavailable};
+
+impl RedisPool {
+    /// Returns the server that a route leads to, as it was when the connection
+    /// to it was made: its `run_id`, whether it evicts, what it keeps.
+    ///
+    /// Waits for the connection if it is being made.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run) for what was not sent.
+    pub async fn server(&self, route: Route<'_>) -> Result<ServerFacts> {
+        const OPERATION: &str = "server";
+        let _call = self.enter(OPERATION)?;
+        let until = CallContext::current().deadline();
+        let slot = match route {
+            Route::Key(key) => Some(slot(key)),
+            Route::Any => None,
+        };
+        let failed = |trouble: Trouble| trouble.into_error(self.at(OPERATION), Access::Read);
+        let node = self.shared.topology.node(slot).map_err(failed)?;
+        let live = node.connected(&self.shared.tasks, until).await.map_err(failed)?;
+        Ok(live.facts.clone())
+    }
+
+    /// Asks every master for its facts as they are now, side by side.
+    ///
+    /// # Errors
+    ///
+    /// Fails as a whole only if the service takes no calls.
+    pub async fn servers(&self) -> Result<Vec<(Arc<str>, Result<ServerFacts>)>> {
+        const OPERATION: &str = "servers";
+        let _call = self.enter(OPERATION)?;
+        let until = CallContext::current().deadline();
+        Ok(self.examine_all(OPERATION, until).await)
+    }
+
+    pub(crate) async fn examine_all(
+        &self,
+        operation: &'static str,
+        until: Option<Deadline>,
+    ) -> Vec<(Arc<str>, Result<ServerFacts>)> {
+        let masters = self.shared.topology.masters();
+        let asking = masters.iter().map(|node| async move {
+            let facts = self.examine(node, until).await;
+            let failed = |trouble: Trouble| trouble.into_error(self.at(operation), Access::Read);
+            (Arc::clone(&node.name), facts.map_err(failed))
+        });
+        join_all(asking).await
+    }
+
+    async fn examine(&self, node: &Node, until: Option<Deadline>) -> Result<ServerFacts, Trouble> {
+        let info = Command::read("INFO");
+        let config = Command::read("CONFIG").arg("GET").arg("appendonly");
+        let config = config.arg("appendfsync").arg("save");
+        let asked = [&info, &config];
+        let mut outcomes = node.run_all(&self.shared.tasks, &asked, false, until).await.into_iter();
+        let info = outcomes.next().unwrap_or(Err(Trouble::NoMaster))?;
+        let settings = outcomes.next().and_then(Result::ok);
+        let settings = settings.as_ref().and_then(Persistence::read);
+        let facts = info.as_text().and_then(|info| ServerFacts::read(&node.name, info));
+        let mut facts = facts.ok_or_else(Trouble::broken)?;
+        facts.set_durability(settings.as_ref(), self.shared.config.durability);
+        Ok(facts)
+    }
+
+    /// Changes the user and the password of all connections, those that exist
+    /// and those to come.
+    ///
+    /// They are tried on a new connection first; if the server refuses them,
+    /// nothing changes. Calls go on meanwhile. An empty `username` is the
+    /// default user.
+    ///
+    /// # Errors
+    ///
+    /// Fails with `Denied` if the server refuses them, and with `Unavailable`
+    /// if it cannot be asked.
+    pub async fn set_credentials(&self, username: &str, password: Secret) -> Result<()> {
+        const OPERATION: &str = "set_credentials";
+        let _call = self.enter(OPERATION)?;
+        let topology = &self.shared.topology;
+        let username = (!username.is_empty()).then(|| username.into());
+        let credentials = Credentials { username, password };
+        let masters = topology.masters();
+        let Some(first) = masters.iter().find(|node| node.live().is_some()).or(masters.first())
+        else {
+            return Err(Error::unavailable(self.at(OPERATION), Unavailable::NoMaster));
+        };
+        let dialer = topology.dialer();
+        let tried = dialer.dial_as(&first.address, Purpose::Commands, Some(&credentials)).await;
+        tried.map_err(|refusal| refusal.to_error(self.at(OPERATION)))?;
+        let auth = auth(&credentials);
+        dialer.set_credentials(credentials);
+        for node in &masters {
+            node.log_in_again(&auth).await;
+        }
+        Ok(())
+    }
+}
