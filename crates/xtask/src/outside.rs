@@ -2,7 +2,7 @@ use std::fs;
 
 use crate::failure::{Context, Failure, Result};
 use crate::run::Run;
-use crate::servers::{Server, ServerOptions};
+use crate::servers::{Kind, ServerOptions, Servers};
 use crate::workspace::Workspace;
 
 const README: &str = "crates/db-shard/README.md";
@@ -29,9 +29,9 @@ pub(crate) fn run(workspace: &Workspace, options: &ServerOptions) -> Result<()> 
             return Err(Failure::new(format!("{PROGRAM}: expected {expected:?}")));
         }
     }
-    let server = Server::provide(options)?;
+    let servers = Servers::provide(options, &[Kind::Database])?;
     let mut cargo = Run::cargo().args(["test", "--locked"]);
-    for (name, value) in server.variables() {
+    for (name, value) in servers.variables() {
         cargo = cargo.env(name, value);
     }
     cargo.within(&workspace.root().join("outside/own-pool")).status()

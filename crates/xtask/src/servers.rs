@@ -1,21 +1,18 @@
+mod account;
 mod docker;
 mod greeting;
 mod keeper;
 mod machine;
+mod mariadb;
 mod packages;
+mod redis;
 mod url;
 
 use clap::Args;
 
 use self::keeper::Keeper;
-use self::url::Address;
-use crate::failure::{Context, Failure, Result};
-
-/// Names the variable that points the tests at a MariaDB server.
-pub(crate) const MARIADB_URL: &str = "TRINE_TEST_MARIADB_URL";
-
-/// Names the variable that points the tests at a MySQL server.
-pub(crate) const MYSQL_URL: &str = "TRINE_TEST_MYSQL_URL";
+use self::packages::Package;
+use crate::failure::Result;
 
 /// Where servers may come from.
 #[derive(Debug, Args)]
@@ -29,106 +26,148 @@ pub(crate) struct ServerOptions {
     mysql: bool,
 }
 
-/// A database server for the length of one run. Dropping it ends a server that
-/// this tool started and removes its folder.
-#[derive(Debug)]
-pub(crate) struct Server {
-    engine: Engine,
-    version: String,
-    url: String,
-    origin: &'static str,
-    _keeper: Option<Keeper>,
+/// A kind of server that tests need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// MariaDB or MySQL.
+    Database,
+    /// Redis, a single one.
+    Redis,
 }
 
-/// What speaks the MySQL protocol, by its own greeting.
+impl Kind {
+    /// Every kind there is.
+    pub(crate) const ALL: [Self; 2] = [Self::Database, Self::Redis];
+
+    /// Returns a server; `None` if only a package of the distribution is left.
+    fn find(self, options: &ServerOptions) -> Result<Option<Server>> {
+        match self {
+            Self::Database => mariadb::find(options),
+            Self::Redis => redis::find(options),
+        }
+    }
+
+    fn package(self) -> &'static Package {
+        match self {
+            Self::Database => &mariadb::PACKAGE,
+            Self::Redis => &redis::PACKAGE,
+        }
+    }
+
+    /// Starts the server of its package, which is there now.
+    fn start_installed(self) -> Result<Server> {
+        match self {
+            Self::Database => mariadb::start_installed(),
+            Self::Redis => redis::start_installed(),
+        }
+    }
+}
+
+/// What answers, by its own word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Engine {
-    /// MariaDB of any version.
+enum Engine {
     MariaDb,
-    /// MySQL of any version.
     MySql,
+    Redis,
 }
 
 impl Engine {
     /// Returns the engine's name as its makers write it.
-    pub(crate) fn name(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
             Self::MariaDb => "MariaDB",
             Self::MySql => "MySQL",
+            Self::Redis => "Redis",
         }
     }
 }
 
-impl Server {
-    /// Provides the server that `options` asks for: from the variable, else
-    /// from the machine, else from Docker, else from the distribution's
-    /// packages. MySQL comes from the variable or from Docker only.
+/// A server for the length of one run. Dropping it ends a server that this tool
+/// started and removes its folder.
+#[derive(Debug)]
+struct Server {
+    engine: Engine,
+    /// Such as `10.11.19`.
+    version: String,
+    /// What points a test process at it.
+    variables: Vec<(&'static str, String)>,
+    origin: &'static str,
+    _keeper: Option<Keeper>,
+}
+
+/// An engine, in one of its topologies, that tests of a run are counted for.
+#[derive(Clone, Debug)]
+pub(crate) struct Tested {
+    /// The engine's name as its makers write it.
+    pub(crate) name: &'static str,
+    /// Such as `10.11.19`.
+    pub(crate) version: String,
+    /// Where it came from, for the closing table.
+    pub(crate) origin: &'static str,
+    /// What its tests are counted under.
+    pub(crate) family: &'static str,
+}
+
+/// The servers of one run.
+#[derive(Debug)]
+pub(crate) struct Servers(Vec<Server>);
+
+impl Servers {
+    /// Provides a server of each kind: from its variable, else from the machine,
+    /// else from Docker, else from the distribution's packages, which are
+    /// installed together.
     ///
     /// # Errors
     ///
-    /// Fails with what to do if no server can be had.
-    pub(crate) fn provide(options: &ServerOptions) -> Result<Self> {
-        let server = Self::find(options)?;
-        println!("server: {} {}, {}", server.engine.name(), server.version, server.origin);
-        Ok(server)
-    }
-
-    fn find(options: &ServerOptions) -> Result<Self> {
-        let variable = if options.mysql { MYSQL_URL } else { MARIADB_URL };
-        if let Some(url) = std::env::var(variable).ok().filter(|url| !url.is_empty()) {
-            return Self::named(variable, url);
+    /// Fails with what to do if one cannot be had.
+    pub(crate) fn provide(options: &ServerOptions, kinds: &[Kind]) -> Result<Self> {
+        let (mut servers, mut missing) = (Vec::new(), Vec::new());
+        for kind in kinds {
+            match kind.find(options)? {
+                Some(server) => servers.push(server),
+                None => missing.push(*kind),
+            }
         }
-        if options.mysql {
-            return docker::start(&docker::MYSQL);
+        if !missing.is_empty() {
+            let packages: Vec<_> = missing.iter().map(|kind| kind.package()).collect();
+            packages::install(&packages, options.no_install)?;
         }
-        if let Some(program) = machine::program() {
-            return machine::start(&program, "mariadbd of this machine");
+        for kind in missing {
+            servers.push(kind.start_installed()?);
         }
-        if docker::engine_answers() {
-            println!("no mariadbd on this machine; starting {} in Docker", docker::MARIADB.image);
-            return docker::start(&docker::MARIADB);
+        for Server { engine, version, origin, .. } in &servers {
+            println!("server: {} {version}, {origin}", engine.name());
         }
-        packages::install(options.no_install)?;
-        let program = machine::program().ok_or_else(|| {
-            Failure::new(format!(
-                "{} is installed, and still there is no mariadbd in PATH or /usr/sbin",
-                packages::NAME
-            ))
-        })?;
-        machine::start(&program, "mariadbd of the package installed now")
+        Ok(Self(servers))
     }
 
-    fn named(variable: &'static str, url: String) -> Result<Self> {
-        let address = Address::parse(&url).ok_or_else(|| {
-            Failure::new(format!("{variable} is not of the form mysql://user:password@host:port"))
-        })?;
-        let (engine, version) = greeting::over_tcp(&address)
-            .context(format_args!("{variable}: no server answers at {address}"))?;
-        Ok(Self { engine, version, url, origin: "named by the environment", _keeper: None })
+    /// Returns the variables that point a test process at the servers.
+    pub(crate) fn variables(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let all = self.0.iter().flat_map(|server| &server.variables);
+        all.map(|(name, value)| (*name, value.as_str()))
     }
 
-    /// Returns the engine.
-    pub(crate) fn engine(&self) -> Engine {
-        self.engine
+    /// Returns what tests of a run are counted for.
+    pub(crate) fn tested(&self) -> Vec<Tested> {
+        let of_server = |server: &Server| match server.engine {
+            Engine::Redis => redis::tested(server),
+            engine => vec![Tested {
+                name: engine.name(),
+                version: server.version.clone(),
+                origin: server.origin,
+                family: "server",
+            }],
+        };
+        self.0.iter().flat_map(of_server).collect()
     }
 
-    /// Returns the version, such as `10.11.19`.
-    pub(crate) fn version(&self) -> &str {
-        &self.version
+    /// Reports whether the suite's database is a MySQL.
+    pub(crate) fn has_mysql(&self) -> bool {
+        self.0.iter().any(|server| server.engine == Engine::MySql)
     }
+}
 
-    /// Returns where the server came from, for the closing table.
-    pub(crate) fn origin(&self) -> &'static str {
-        self.origin
-    }
-
-    /// Returns the variables that point a test process at the server. A MySQL
-    /// server is also handed out as the suite's MariaDB: the tests are the
-    /// same, and the record goes by what the server says it is.
-    pub(crate) fn variables(&self) -> Vec<(&'static str, &str)> {
-        match self.engine {
-            Engine::MariaDb => vec![(MARIADB_URL, &self.url)],
-            Engine::MySql => vec![(MARIADB_URL, &self.url), (MYSQL_URL, &self.url)],
-        }
-    }
+/// Returns the value of a variable that says something.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }

@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::failure::{Failure, Result};
 use crate::run::Run;
-use crate::servers::{Server, ServerOptions};
+use crate::servers::{Kind, ServerOptions, Servers};
 use crate::test::execute::{Binaries, Binary, execute};
 use crate::tested::{self, Record};
 use crate::workspace::Workspace;
@@ -59,7 +59,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         return Ok(());
     };
     let paths = forms.paths(name)?;
-    let server = Server::provide(&options.servers)?;
+    let servers = Servers::provide(&options.servers, &Kind::ALL)?;
     let seed = options.seed.unwrap_or_else(new_seed);
     println!("soak {name}: {} minutes, seed {seed}", options.minutes);
     let mut variables = vec![
@@ -71,7 +71,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         ["--", "--ignored", "--nocapture", "--test-threads=1", "--exact"].map(str::to_owned),
     );
     args.extend(paths);
-    let (report, outcome) = execute(workspace, &args, &server, &variables, &binaries)?;
+    let (report, outcome) = execute(workspace, &args, &servers, &variables, &binaries)?;
     print!("{}", report.table());
     println!("soak {name}: seed {seed}");
     outcome?;
@@ -79,7 +79,8 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         return Err(Failure::new(format!("soak {name} ran no test")));
     }
     if options.record {
-        Record::of_soak(workspace, &report, &server, &options.kind(name, seed))?.keep(workspace)?;
+        Record::of_soak(workspace, &report, &servers, &options.kind(name, seed))?
+            .keep(workspace)?;
         tested::run(workspace)?;
     }
     Ok(())

@@ -1,6 +1,7 @@
 pub(crate) mod execute;
 mod report;
 
+use std::fs;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -8,9 +9,9 @@ use clap::Args;
 use self::execute::{Binaries, execute};
 pub(crate) use self::report::Report;
 use crate::failure::{Failure, Result};
-use crate::servers::{Engine, Server, ServerOptions};
+use crate::servers::{Kind, ServerOptions, Servers, Tested};
 use crate::tested::{self, Record};
-use crate::workspace::Workspace;
+use crate::workspace::{Member, Workspace};
 
 /// What `cargo test` is always told here: one set of features, so that nothing
 /// is built twice, and no fail-fast, so that the closing table is complete.
@@ -39,17 +40,18 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         ));
     }
     let mut parts = Parts::default();
-    let server = parts.time("servers", || Server::provide(&options.servers))?;
+    let kinds = needed(workspace, &options.args);
+    let servers = parts.time("servers", || Servers::provide(&options.servers, &kinds))?;
     let binaries =
         parts.time("build", || Binaries::build(workspace, &build_args(&options.args)))?;
     let args = scope(&options.args);
     let (report, outcome) =
-        parts.time("tests", || execute(workspace, &args, &server, &[], &binaries))?;
+        parts.time("tests", || execute(workspace, &args, &servers, &[], &binaries))?;
     print!("{}", report.table());
-    print_engines(workspace, &report, &server);
+    print_engines(workspace, &report, &servers);
     parts.print();
     outcome?;
-    let record = Record::of(workspace, &report, &server, "suite")?;
+    let record = Record::of(workspace, &report, &servers, "suite")?;
     let complete = options.args.is_empty();
     if options.record || complete && record.has_rows() {
         record.keep(workspace)?;
@@ -79,14 +81,40 @@ fn build_args(args: &[String]) -> Vec<String> {
     all
 }
 
-fn print_engines(workspace: &Workspace, report: &Report, server: &Server) {
+/// Returns the kinds of servers that the tests of the chosen packages need: all,
+/// unless packages are chosen and none of them has a test of Redis.
+fn needed(workspace: &Workspace, args: &[String]) -> Vec<Kind> {
+    let chosen = packages(args);
+    let members =
+        workspace.members().iter().filter(|member| chosen.contains(&member.name.as_str()));
+    let members: Vec<_> = members.collect();
+    let has_redis = |member: &&Member| {
+        let files = fs::read_dir(workspace.root().join(&member.folder).join("tests/it"));
+        let mut files = files.into_iter().flatten().flatten();
+        files.any(|file| file.file_name().to_string_lossy().starts_with("redis"))
+    };
+    let is_narrow = !chosen.is_empty() && members.len() == chosen.len();
+    let is_needed =
+        |kind: &Kind| *kind != Kind::Redis || !is_narrow || members.iter().any(has_redis);
+    Kind::ALL.into_iter().filter(is_needed).collect()
+}
+
+/// Returns the names in `-p name`, `--package name` and their like.
+fn packages(args: &[String]) -> Vec<&str> {
+    let mut names = Vec::new();
+    let mut args = args.iter().map(String::as_str).take_while(|arg| *arg != "--");
+    while let Some(arg) = args.next() {
+        match arg {
+            "-p" | "--package" => names.extend(args.next()),
+            _ => names.extend(arg.strip_prefix("--package=").or_else(|| arg.strip_prefix("-p"))),
+        }
+    }
+    names
+}
+
+fn print_engines(workspace: &Workspace, report: &Report, servers: &Servers) {
     println!("\nengines");
-    let sqlite = tested::sqlite_version(workspace);
-    let lines = [
-        ("SQLite", sqlite.as_deref().unwrap_or("of unknown version"), "bundled", "sqlite"),
-        (server.engine().name(), server.version(), server.origin(), "server"),
-    ];
-    for (name, version, origin, family) in lines {
+    for Tested { name, version, origin, family } in tested::engines(workspace, servers) {
         let (passed, failed) = report.of_engine(family);
         if passed + failed == 0 {
             println!("  {name} {version} ({origin}): no test ran");
@@ -95,7 +123,7 @@ fn print_engines(workspace: &Workspace, report: &Report, server: &Server) {
         }
     }
     println!("not run");
-    if server.engine() == Engine::MariaDb {
+    if !servers.has_mysql() {
         println!(
             "  MySQL 8.4: only the GitHub workflow has a server for it (or: cargo xtask test --mysql, with Docker)"
         );
@@ -146,5 +174,11 @@ mod tests {
     #[test]
     fn the_build_is_not_told_what_is_for_the_test_binaries() {
         assert_eq!(build_args(&words("-p trine-core -- --nocapture")), words("-p trine-core"));
+    }
+
+    #[test]
+    fn packages_are_read_as_cargo_reads_them() {
+        let line = words("-p a --package b --package=c -pd name -- -p e");
+        assert_eq!(packages(&line), ["a", "b", "c", "d"]);
     }
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::failure::{Context, Failure, Result};
 use crate::run::Run;
-use crate::servers::Server;
+use crate::servers::{Servers, Tested};
 use crate::test::Report;
 use crate::workspace::Workspace;
 
@@ -55,21 +55,19 @@ impl Record {
     pub(crate) fn of(
         workspace: &Workspace,
         report: &Report,
-        server: &Server,
+        servers: &Servers,
         kind: &str,
     ) -> Result<Self> {
         let (date, system) = (today()?, system());
-        let sqlite = ("SQLite", sqlite_version(workspace), "sqlite");
-        let engine = (server.engine().name(), Some(server.version().to_owned()), "server");
         let mut rows = Vec::new();
-        for (engine, version, family) in [sqlite, engine] {
+        for Tested { name, version, family, .. } in engines(workspace, servers) {
             let (passed, failed) = report.of_engine(family);
             if passed == 0 || failed > 0 {
                 continue;
             }
             rows.push(Row {
-                engine: engine.to_owned(),
-                version: version.unwrap_or_else(|| "unknown".to_owned()),
+                engine: name.to_owned(),
+                version,
                 system: system.clone(),
                 date: date.clone(),
                 checks: checks(kind, passed, &report.packages_of(family)),
@@ -83,10 +81,10 @@ impl Record {
     pub(crate) fn of_soak(
         workspace: &Workspace,
         report: &Report,
-        server: &Server,
+        servers: &Servers,
         kind: &str,
     ) -> Result<Self> {
-        let mut record = Self::of(workspace, report, server, kind)?;
+        let mut record = Self::of(workspace, report, servers, kind)?;
         if record.rows.is_empty() {
             record.rows.push(Row::without_engine(report, kind, today()?, system()));
         }
@@ -177,8 +175,19 @@ fn merge(page: &str, rows: &[Row]) -> Option<String> {
     Some(format!("{head}\n\n{BEGIN}\n{headings}{body}{END}{tail}"))
 }
 
+/// Returns what tests of a run are counted for.
+pub(crate) fn engines(workspace: &Workspace, servers: &Servers) -> Vec<Tested> {
+    let sqlite = Tested {
+        name: "SQLite",
+        version: sqlite_version(workspace).unwrap_or_else(|| "of unknown version".to_owned()),
+        origin: "bundled",
+        family: "sqlite",
+    };
+    [sqlite].into_iter().chain(servers.tested()).collect()
+}
+
 /// Returns the version of the SQLite that the lock file compiles in.
-pub(crate) fn sqlite_version(workspace: &Workspace) -> Option<String> {
+fn sqlite_version(workspace: &Workspace) -> Option<String> {
     let header = workspace.source_of("libsqlite3-sys")?.join("sqlite3/sqlite3.h");
     let text = fs::read_to_string(header).ok()?;
     let line = text.lines().find(|line| line.starts_with("#define SQLITE_VERSION "))?;

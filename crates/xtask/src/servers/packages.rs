@@ -1,44 +1,62 @@
 use crate::failure::{Failure, Result};
 use crate::run::Run;
 
-/// The package that has mariadbd and no system service.
-pub(super) const NAME: &str = "mariadb-server-core";
-
 const INSTALL: [&str; 4] = ["apt-get", "install", "--yes", "--no-install-recommends"];
 
-/// Installs the distribution's server, and says so first.
+/// A package of the distribution that has a server and no system service.
+#[derive(Debug)]
+pub(super) struct Package {
+    /// The engine, as its makers write it.
+    pub(super) server: &'static str,
+    pub(super) name: &'static str,
+    /// What to do on a machine without apt.
+    pub(super) otherwise: &'static str,
+}
+
+impl Package {
+    /// Says that the package is there and `what` is not.
+    pub(super) fn without(&self, what: &str) -> Failure {
+        Failure::new(format!("{} is installed, and still there is no {what}", self.name))
+    }
+}
+
+/// Installs the distribution's servers in one go, and says so first.
 ///
 /// # Errors
 ///
 /// Fails with the line to run if this process may not install, and with what
 /// to install on a machine without apt.
-pub(super) fn install(refused: bool) -> Result<()> {
-    let line = format!("{} {NAME}", INSTALL.join(" "));
+pub(super) fn install(packages: &[&Package], refused: bool) -> Result<()> {
+    let names: Vec<_> = packages.iter().map(|package| package.name).collect();
+    let servers: Vec<_> = packages.iter().map(|package| package.server).collect();
+    let servers = servers.join(" and no ");
+    let line = format!("{} {}", INSTALL.join(" "), names.join(" "));
     if !Run::new("apt-get").args(["--version"]).succeeds() {
+        let otherwise: Vec<_> = packages.iter().map(|package| package.otherwise).collect();
         return Err(Failure::new(format!(
-            "no MariaDB server: neither mariadbd on this machine nor a Docker engine; install MariaDB 10.6 or newer, \
-             or set {}=mysql://root@host:port",
-            super::MARIADB_URL
+            "no {servers} server: neither on this machine nor from a Docker engine; {}",
+            otherwise.join("; ")
         )));
     }
     if refused {
         return Err(Failure::new(format!(
-            "no MariaDB server, and --no-install refuses to install it; run: sudo {line}"
+            "no {servers} server, and --no-install refuses to install it; run: sudo {line}"
         )));
     }
     let Some(prefix) = privilege() else {
         return Err(Failure::new(format!(
-            "no MariaDB server, and installing it needs root; run: sudo {line}"
+            "no {servers} server, and installing it needs root; run: sudo {line}"
         )));
     };
-    if !Run::new("apt-cache").args(["show", "--no-all-versions", NAME]).succeeds() {
+    let shows = Run::new("apt-cache").args(["show", "--no-all-versions"]).args(&names);
+    if !shows.succeeds() {
         apt(prefix, &["apt-get", "update"]).status()?;
     }
-    announce();
-    if apt(prefix, &INSTALL).args([NAME]).status().is_err() {
+    announce(&names);
+    if apt(prefix, &INSTALL).args(&names).status().is_err() {
         // Package lists that are old name files that are gone.
         apt(prefix, &["apt-get", "update"]).status()?;
-        apt(prefix, &INSTALL).args([NAME]).status()?;
+        apt(prefix, &INSTALL).args(&names).status()?;
     }
     Ok(())
 }
@@ -59,12 +77,13 @@ fn apt(prefix: &[&str], line: &[&str]) -> Run {
     Run::new(program).args(words)
 }
 
-fn announce() {
+fn announce(names: &[&str]) {
     println!(
-        "installing the distribution's package {NAME} for the tests; it starts no system service"
+        "installing the distribution's {} for the tests; no system service is started",
+        names.join(" and ")
     );
-    let plan =
-        Run::new("apt-get").args(["install", "--simulate", "--no-install-recommends", NAME]).text();
+    let simulate = ["install", "--simulate", "--no-install-recommends"];
+    let plan = Run::new("apt-get").args(simulate).args(names).text();
     let plan = plan.unwrap_or_default();
     let packages = planned(&plan);
     if !packages.is_empty() {
@@ -84,7 +103,7 @@ mod tests {
     #[test]
     fn the_plan_names_every_package() {
         let plan = "Reading lists...\nInst mariadb-common (1:10.11 Debian [all])\nInst mariadb-server-core (1:10.11)\nConf mariadb-common\n";
-        assert_eq!(planned(plan), ["mariadb-common", NAME]);
+        assert_eq!(planned(plan), ["mariadb-common", "mariadb-server-core"]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{CARGO_TEST, Report};
 use crate::failure::{Context, Failure, Result};
-use crate::servers::Server;
+use crate::servers::Servers;
 use crate::workspace::Workspace;
 
 /// The test binaries of a build, by file name.
@@ -103,12 +103,12 @@ fn file_name(path: &str) -> Option<String> {
 pub(crate) fn execute(
     workspace: &Workspace,
     args: &[String],
-    server: &Server,
+    servers: &Servers,
     variables: &[(&str, String)],
     binaries: &Binaries,
 ) -> Result<(Report, Result<()>)> {
     let mut run = workspace.cargo().args(CARGO_TEST).args(args);
-    for (name, value) in server.variables() {
+    for (name, value) in servers.variables() {
         run = run.env(name, value);
     }
     for (name, value) in variables {

@@ -172,6 +172,9 @@ fn family(module: &str) -> Option<&'static str> {
     match module {
         "sqlite" | "sqlite_engine" => Some("sqlite"),
         "mariadb" | "mysql" | "mariadb_engine" | "mysql_engine" => Some("server"),
+        "redis" | "redis_engine" => Some("redis"),
+        "redis_sentinel" => Some("redis_sentinel"),
+        "redis_cluster" => Some("redis_cluster"),
         _ => None,
     }
 }
@@ -223,6 +226,18 @@ test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fini
         output.lines().for_each(|line| report.read(line, &sample()));
         assert_eq!(report.of_engine("server"), (2, 0));
         assert_eq!(report.of_engine("sqlite"), (1, 0));
+    }
+
+    #[test]
+    fn each_topology_of_redis_has_tests_of_its_own() {
+        let mut report = Report::default();
+        let output = "     Running tests/it/main.rs (target/debug/deps/it-0a1b)\n\
+            test redis::reads_back ... ok\ntest redis_engine::suite::reads_back ... ok\n\
+            test redis_sentinel::reads_back ... FAILED\ntest redis_cluster::reads_back ... ok\n";
+        output.lines().for_each(|line| report.read(line, &sample()));
+        assert_eq!(report.of_engine("redis"), (2, 0));
+        assert_eq!(report.of_engine("redis_sentinel"), (0, 1));
+        assert_eq!(report.of_engine("redis_cluster"), (1, 0));
     }
 
     #[test]
