@@ -1,22 +1,322 @@
 //! A cluster.
 
-use trine_core::Secret;
-use trine_redis::{RedisConfig, RedisService, Value};
+use std::time::{Duration, Instant};
 
-use crate::support::{TestResult, close, get, incr, set, text};
+use trine_core::{ErrorKind, HealthStatus, Secret};
+use trine_redis::{Command, RedisConfig, RedisPool, RedisService, Route, Script, Value};
+use trine_testkit::{Flow, Redis, RedisCluster};
+
+use crate::support::{
+    Load, PATIENCE, TestResult, close, connect, get, incr, set, single, text, until_works,
+};
+
+/// A fail-over takes two to three seconds here, and ten are stated.
+const FAIL_OVER: Duration = Duration::from_secs(50);
+
+fn config(addresses: &[String]) -> RedisConfig {
+    let urls = addresses.iter().map(|address| Secret::new(format!("redis://{address}")));
+    RedisConfig::cluster("test:it", urls)
+        .with_reconnect(Duration::from_millis(10), Duration::from_millis(200))
+}
+
+/// Starts a cluster whose healthy masters serve while another is away.
+async fn partial() -> trine_testkit::Result<RedisCluster> {
+    let node = Redis::builder().option("cluster-require-full-coverage", "no");
+    RedisCluster::builder().node(node).start().await
+}
+
+async fn redirects(service: &RedisService) -> u64 {
+    service.metrics().counter("trine_redis_redirects_total", &[]).unwrap()
+}
+
+/// Returns a key of a slot that `node` owns.
+async fn key_on(cluster: &RedisCluster, node: &Redis) -> String {
+    for n in 0..1_000 {
+        let key = format!("{{t{n}}}");
+        let slot = cluster.slot_of(&key).await.unwrap();
+        if cluster.master_of(slot).await.unwrap().port() == node.port() {
+            return key;
+        }
+    }
+    panic!("no key leads to {node:?}");
+}
+
+async fn other_master<'a>(cluster: &'a RedisCluster, than: &Redis) -> &'a Redis {
+    for slot in [0, 8_000, 16_000] {
+        let master = cluster.master_of(slot).await.unwrap();
+        if master.port() != than.port() {
+            return master;
+        }
+    }
+    panic!("one master has everything");
+}
 
 #[trine_testkit::test]
-async fn quick() -> TestResult {
-    let config = RedisConfig::cluster("t", [Secret::new("redis://127.0.0.1:7491")]);
-    let service = RedisService::connect(&config).await?;
+async fn commands_go_to_the_masters_of_their_keys() -> TestResult {
+    let cluster = RedisCluster::shared().await?;
+    // One seed is enough, whichever it is.
+    let service = connect(&config(&cluster.addresses()[2..3])).await;
     let redis = service.pool();
-    for n in 0..100 {
-        assert!(redis.run(&set(&format!("k{n}"), n.to_string())).await?.is_ok());
+    let namespace = cluster.namespace();
+    let key = |n| format!("{namespace}k{n}");
+    for n in 0..50 {
+        assert!(redis.run(&set(&key(n), n.to_string())).await?.is_ok());
     }
-    let all = redis.run_all((0..100).map(|n| get(&format!("k{n}"))).collect()).await;
+    let all = redis.run_all((0..50).map(|n| get(&key(n))).collect()).await;
     for (n, value) in all.into_iter().enumerate() {
         assert_eq!(text(&value?), n.to_string());
     }
+    assert_eq!(redirects(&service).await, 0, "the map is right from the beginning");
+    let two_slots = Command::read("MGET").key("a").key("b");
+    assert_eq!(redis.run(&two_slots).await.unwrap_err().kind(), ErrorKind::Invalid);
+    let script = Script::new("return redis.call('GET', KEYS[1])");
+    assert_eq!(text(&redis.run(&script.command([key(7)])).await?), "7");
+    let masters = redis.on_each_master(&Command::read("DBSIZE")).await?;
+    assert_eq!(masters.len(), 3);
+    assert!(masters.iter().all(|(_, size)| size.is_ok()));
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_scan_walks_all_masters() -> TestResult {
+    let cluster = RedisCluster::shared().await?;
+    let service = connect(&config(cluster.addresses())).await;
+    let redis = service.pool();
+    // The prefix has what is special in a pattern.
+    let namespace = cluster.namespace();
+    let prefix = format!("{namespace}scan[*]");
+    let other = format!("{namespace}scanx");
+    let mut batch: Vec<_> = (0..300).map(|n| set(&format!("{prefix}{n}"), "v")).collect();
+    batch.push(set(&other, "v"));
+    assert!(redis.run_all(batch).await.iter().all(Result::is_ok));
+    let (mut found, mut cursor) = (std::collections::BTreeSet::new(), None);
+    loop {
+        let page = redis.scan(&prefix, cursor.as_ref(), 100).await?;
+        found.extend(page.keys);
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(found.len(), 300);
+    assert!(found.iter().all(|key| key.starts_with(prefix.as_bytes())));
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_slot_that_moves_is_followed() -> TestResult {
+    let cluster = RedisCluster::start().await?;
+    let service = connect(&config(&cluster.addresses())).await;
+    let redis = service.pool();
+    let (here, there, new) = ("{m}here", "{m}there", "{m}new");
+    let slot = cluster.slot_of(here).await?;
+    for key in [here, there] {
+        redis.run(&set(key, key)).await?;
+    }
+    let from = cluster.master_of(slot).await?;
+    let to = other_master(&cluster, from).await;
+    let moving = cluster.begin_move(slot, to).await?;
+    moving.move_key(there).await?;
+
+    // Half moved: ASK for what is gone, TRYAGAIN for what is on both sides.
+    for key in [here, there] {
+        assert_eq!(text(&redis.run(&get(key)).await?), key);
+    }
+    assert!(redirects(&service).await >= 1);
+    assert_eq!(redis.run(&incr(new)).await?, Value::Int(1));
+    let batch = vec![get(here), get(there), incr(new), Command::read("LLEN").key(there)];
+    let results = redis.run_all(batch).await;
+    assert_eq!(text(results[0].as_ref().unwrap()), here);
+    assert_eq!(text(results[1].as_ref().unwrap()), there);
+    assert_eq!(*results[2].as_ref().unwrap(), Value::Int(2));
+    assert_eq!(results[3].as_ref().unwrap_err().kind(), ErrorKind::Invalid);
+    let both = Command::read("MGET").key(here).key(there);
+    let error = redis.run(&both).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+    let waiting = redis.run(&both);
+    let (read, moved) = tokio::join!(waiting, moving.move_key(here));
+    moved?;
+    if let Ok(read) = read {
+        assert_eq!(read.as_array().unwrap().len(), 2);
+    }
+    assert_eq!(redis.run(&both).await?.as_array().unwrap().len(), 2);
+
+    // Moved for good: MOVED once, then the map knows.
+    moving.finish().await?;
+    assert_eq!(redis.run(&incr(new)).await?, Value::Int(3));
+    let results = redis.run_all(vec![get(here), get(there)]).await;
+    assert!(results.iter().all(Result::is_ok));
+    let before = redirects(&service).await;
+    assert_eq!(redis.run(&incr(new)).await?, Value::Int(4));
+    assert_eq!(redirects(&service).await, before);
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn calls_work_again_after_a_master_died() -> TestResult {
+    let cluster = partial().await?;
+    let service = connect(&config(&cluster.addresses())).await;
+    let redis = service.pool();
+    let victim = cluster.master_of(0).await?;
+    let (lost, kept) = (
+        key_on(&cluster, victim).await,
+        key_on(&cluster, other_master(&cluster, victim).await).await,
+    );
+    let (lost_load, kept_load) = (Load::start(redis, &lost), Load::start(redis, &kept));
+    lost_load.wait_for(50).await;
+    let died = Instant::now();
+    victim.kill().await?;
+    lost_load.wait_for_failure().await;
+    let took = until_works(redis, &incr("{other}")).await;
+    assert!(took < FAIL_OVER);
+    until_works(redis, &get(&lost)).await;
+    assert!(died.elapsed() < FAIL_OVER, "{:?}", died.elapsed());
+    lost_load.wait_for(50).await;
+    let (lost_load, kept_load) = (lost_load.end().await, kept_load.end().await);
+    // Nothing is sent twice; the old master may take the last writes with it.
+    assert!(lost_load.on_server(redis).await <= lost_load.ok + lost_load.unknown);
+    assert_eq!(kept_load.failed() + kept_load.unknown, 0, "{kept_load:?}");
+    assert_eq!(kept_load.on_server(redis).await, kept_load.ok);
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_stopped_master_is_left_and_harms_no_other() -> TestResult {
+    let cluster = partial().await?;
+    let service = connect(&config(&cluster.addresses())).await;
+    let redis = service.pool();
+    let victim = cluster.master_of(0).await?;
+    let (lost, kept) = (
+        key_on(&cluster, victim).await,
+        key_on(&cluster, other_master(&cluster, victim).await).await,
+    );
+    until_works(redis, &incr(&lost)).await;
+    let kept_load = Load::start(redis, &kept);
+    victim.pause().await?;
+    let stopped = Instant::now();
+    until_works(redis, &incr(&lost)).await;
+    assert!(stopped.elapsed() < FAIL_OVER, "{:?}", stopped.elapsed());
+    let kept_load = kept_load.end().await;
+    assert!(kept_load.ok > 0);
+    assert_eq!(kept_load.failed() + kept_load.unknown, 0, "{kept_load:?}");
+    victim.resume().await?;
+    cluster.wait_until_ok().await?;
+    until_works(redis, &incr(&lost)).await;
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn an_orderly_fail_over_is_followed() -> TestResult {
+    let cluster = RedisCluster::start().await?;
+    let service = connect(&config(&cluster.addresses())).await;
+    let key = key_on(&cluster, cluster.master_of(0).await?).await;
+    let load = Load::start(service.pool(), &key);
+    load.wait_for(50).await;
+    cluster.failover(0).await?;
+    load.wait_for(50).await;
+    let load = load.end().await;
+    let counted = load.on_server(service.pool()).await;
+    assert!(load.ok <= counted && counted <= load.ok + load.unknown, "{counted} of {load:?}");
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_lost_reply_is_not_sent_again() -> TestResult {
+    let cluster = RedisCluster::builder().behind_proxies().start().await?;
+    let service = connect(&config(&cluster.addresses())).await;
+    let redis = service.pool();
+    let node = cluster.master_of(0).await?;
+    let key = key_on(&cluster, node).await;
+    until_works(redis, &incr(&key)).await;
+    let proxy = cluster.proxy_of(node).unwrap();
+    proxy.set_replies(Flow::CutAfter(1));
+    let error = redis.run(&incr(&key)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "{error:?}");
+    proxy.set_replies(Flow::Pass);
+    until_works(redis, &get(&key)).await;
+    assert_eq!(text(&redis.run(&get(&key)).await?), "2");
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_slow_node_harms_no_other() -> TestResult {
+    let cluster = RedisCluster::builder().behind_proxies().start().await?;
+    let service = connect(&config(&cluster.addresses())).await;
+    let redis = service.pool();
+    let slow = cluster.master_of(0).await?;
+    let (far, near) =
+        (key_on(&cluster, slow).await, key_on(&cluster, other_master(&cluster, slow).await).await);
+    for key in [&far, &near] {
+        until_works(redis, &incr(key)).await;
+    }
+    cluster.proxy_of(slow).unwrap().set(Flow::Hang);
+    let load = Load::start(redis, &near);
+    let kind = |error: trine_redis::Error| error.kind();
+    for _ in 0..3 {
+        let kind = redis.run(&incr(&far)).await.map_err(kind).unwrap_err();
+        assert!(matches!(kind, ErrorKind::OutcomeUnknown | ErrorKind::Unavailable), "{kind}");
+    }
+    let both = redis.run_all(vec![incr(&far), incr(&near)]).await;
+    assert!(both[0].is_err() && both[1].is_ok(), "{both:?}");
+    let load = load.end().await;
+    assert_eq!(load.failed() + load.unknown, 0, "{load:?}");
+    cluster.proxy_of(slow).unwrap().set(Flow::Pass);
+    until_works(redis, &get(&far)).await;
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn health_tells_of_masters_that_are_away() -> TestResult {
+    let cluster = RedisCluster::start().await?;
+    let service = connect(&config(&cluster.addresses())).await;
+    let health = service.health().await;
+    assert_eq!(health.status, HealthStatus::Up, "{health:?}");
+    assert_eq!(health.details["masters"], 3);
+    let facts = service.pool().server(Route::Key(b"k")).await?;
+    assert!(!facts.run_id.is_empty());
+    for node in cluster.nodes() {
+        node.kill().await?;
+    }
+    crate::support::until("a bad health", async || {
+        service.health().await.status == HealthStatus::Down
+    })
+    .await;
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_server_of_another_kind_is_refused() -> TestResult {
+    let alone = Redis::start().await?;
+    let error = RedisService::connect(&config(&[alone.addr().to_string()])).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    let shown = trine_core::Report(&error).to_string();
+    assert!(shown.contains("without cluster support") && shown.contains("\"cluster\""), "{shown}");
+    let cluster = RedisCluster::shared().await?;
+    let url = format!("redis://{}", cluster.addresses()[0]);
+    let error = RedisService::connect(&single(url)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    let shown = trine_core::Report(&error).to_string();
+    assert!(shown.contains("node of a cluster") && shown.contains("\"single\""), "{shown}");
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn seeds_that_are_away_stop_nobody_while_one_answers() -> TestResult {
+    let cluster = RedisCluster::shared().await?;
+    let mut seeds = vec!["127.0.0.1:1".to_owned(), "127.0.0.1:2".to_owned()];
+    seeds.extend(["127.0.0.1:3".to_owned(), cluster.addresses()[0].clone()]);
+    let service = connect(&config(&seeds)).await;
+    let pool: &RedisPool = service.pool();
+    assert!(tokio::time::timeout(PATIENCE, pool.run(&get("k"))).await?.is_ok());
     close(&service).await;
     Ok(())
 }

@@ -1,9 +1,12 @@
 //! What the tests share.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
-use trine_core::{Deadline, Secret};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+use trine_core::{Deadline, ErrorKind, Secret};
 use trine_redis::{Command, RedisConfig, RedisPool, RedisService, Value};
 
 pub(crate) type TestResult = Result<(), Box<dyn std::error::Error>>;
@@ -60,5 +63,76 @@ pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     while !is_so().await {
         assert!(began.elapsed() < PATIENCE, "{what} never came");
         sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// One task that counts up a key, and what it was answered.
+pub(crate) struct Load {
+    tally: watch::Receiver<Tally>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+/// What a load was answered.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tally {
+    key: String,
+    pub(crate) ok: i64,
+    pub(crate) unknown: i64,
+    kinds: BTreeMap<String, i64>,
+}
+
+impl Load {
+    pub(crate) fn start(pool: &RedisPool, key: &str) -> Self {
+        let (pool, command) = (pool.clone(), incr(key));
+        let (tell, tally) = watch::channel(Tally { key: key.to_owned(), ..Tally::default() });
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(async move {
+            while !*stopped.borrow() {
+                let result = pool.run(&command).await;
+                tell.send_modify(|tally| match result {
+                    Ok(_) => tally.ok += 1,
+                    Err(error) if error.kind() == ErrorKind::OutcomeUnknown => tally.unknown += 1,
+                    Err(error) => {
+                        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+                        *tally.kinds.entry(error.to_string()).or_default() += 1;
+                    }
+                });
+                sleep(Duration::from_millis(1)).await;
+            }
+        });
+        Self { tally, stop, task }
+    }
+
+    /// Waits for so many more successes.
+    pub(crate) async fn wait_for(&self, more: i64) {
+        let mut tally = self.tally.clone();
+        let aim = tally.borrow().ok + more;
+        let waiting = tally.wait_for(|tally| tally.ok >= aim);
+        timeout(PATIENCE, waiting).await.expect("no more successes").unwrap();
+    }
+
+    /// Waits for one more failure of any kind.
+    pub(crate) async fn wait_for_failure(&self) {
+        let mut tally = self.tally.clone();
+        let waiting = tally.wait_for(|tally| tally.failed() + tally.unknown > 0);
+        timeout(PATIENCE, waiting).await.expect("no failure").unwrap();
+    }
+
+    pub(crate) async fn end(self) -> Tally {
+        self.stop.send_replace(true);
+        self.task.await.unwrap();
+        self.tally.borrow().clone()
+    }
+}
+
+impl Tally {
+    pub(crate) fn failed(&self) -> i64 {
+        self.kinds.values().sum()
+    }
+
+    /// Returns what the server has counted.
+    pub(crate) async fn on_server(&self, pool: &RedisPool) -> i64 {
+        pool.run(&get(&self.key)).await.unwrap().to_int().unwrap()
     }
 }
