@@ -30,6 +30,8 @@
 //! * Servers and children end with the process that started them, and their
 //!   folders go, even if it is killed. *The server of a killed process dies with
 //!   it and leaves no folder.*
+//! * Nothing on a Redis is ever flushed, and no two tests are given the same
+//!   prefix. *Tests of one server have namespaces of their own.*
 //! * Only databases named `trine_test_` and 16 hex digits are ever dropped.
 //!   *Databases of others are never dropped.*
 //! * A test ends in time, with its seed, whatever it waits for or blocks.
@@ -46,12 +48,17 @@
 //! Loss of power (a kill shows what survives a process, not a disk), faults of
 //! the network below TCP, and Windows. Servers and children are started on Linux
 //! only, where `setpriv` of util-linux ties their lives to ours; elsewhere use
-//! Docker or `TRINE_TEST_MARIADB_URL`.
+//! Docker or `TRINE_TEST_MARIADB_URL` and `TRINE_TEST_REDIS_URL`. Redis with TLS,
+//! with sentinels and in a cluster is not started in Docker, and neither
+//! sentinels nor clusters have TLS. [`Flow::Step`] and [`Flow::Packets`] know the
+//! packets of MySQL only.
 //!
 //! # Feature flags
 //!
 //! * `mariadb` (default): [`MariaDb`] and [`TestDatabase`]; adds the MySQL
 //!   driver.
+//! * `redis` (default): [`Redis`], [`RedisSentinel`] and [`RedisCluster`]; adds
+//!   what makes certificates.
 
 #![cfg_attr(
     not(any(feature = "mariadb", feature = "redis")),

@@ -1,4 +1,5 @@
 mod admin;
+mod builder;
 mod cluster;
 mod conf;
 mod docker;
@@ -10,10 +11,8 @@ mod shared;
 mod tls;
 mod wait;
 
-use std::fmt;
 use std::net::SocketAddr;
 
-use crate::engine;
 use crate::error::Result;
 use crate::redis::admin::Admin;
 use crate::redis::conf::Conf;
@@ -23,6 +22,7 @@ use crate::redis::local::{LocalServer, Role};
 use crate::rng::entropy;
 use crate::server::start_on_a_free_port;
 
+pub use builder::RedisBuilder;
 pub use cluster::{RedisCluster, RedisClusterBuilder, SharedRedisCluster, SlotMove};
 pub use conf::RedisPersistence;
 pub use reply::RedisReply;
@@ -67,94 +67,6 @@ pub struct Redis {
 enum Host {
     Local(LocalServer),
     Docker(DockerServer),
-}
-
-/// How to start a [`Redis`].
-#[derive(Clone, Default)]
-pub struct RedisBuilder {
-    persistence: RedisPersistence,
-    password: Option<String>,
-    users: Vec<(String, String)>,
-    options: Vec<(String, String)>,
-    tls: bool,
-}
-
-impl RedisBuilder {
-    /// Sets when data is on disk. Default: never.
-    #[must_use]
-    pub fn persistence(mut self, persistence: RedisPersistence) -> Self {
-        self.persistence = persistence;
-        self
-    }
-
-    /// Sets the most memory, such as `"8mb"`, and what gives way then, such as
-    /// `"allkeys-lru"`. Default: no limit, `"noeviction"`.
-    #[must_use]
-    pub fn max_memory(self, most: impl Into<String>, policy: impl Into<String>) -> Self {
-        self.option("maxmemory", most).option("maxmemory-policy", policy)
-    }
-
-    /// Sets the password of the account `default`, which is then in the URL.
-    /// Default: none.
-    #[must_use]
-    pub fn password(mut self, password: impl Into<String>) -> Self {
-        self.password = Some(password.into());
-        self
-    }
-
-    /// Adds an account with its rules, such as `("bob", "on >secret ~bob:* +@all")`.
-    #[must_use]
-    pub fn user(mut self, name: impl Into<String>, rules: impl Into<String>) -> Self {
-        self.users.push((name.into(), rules.into()));
-        self
-    }
-
-    /// Has the server speak TLS only, with a certificate of an authority made
-    /// for it: [`Redis::tls`]. Not in a container.
-    #[must_use]
-    pub fn tls(mut self) -> Self {
-        self.tls = true;
-        self
-    }
-
-    /// Sets an option as in `redis.conf`, such as `("maxclients", "50")`.
-    ///
-    /// The kit's own settings can be replaced, except for those that have a
-    /// method here or say where the server lives.
-    #[must_use]
-    pub fn option(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.options.push((name.into(), value.into()));
-        self
-    }
-
-    /// Starts the server: a binary on this machine, else a container.
-    ///
-    /// # Errors
-    ///
-    /// Fails with [`Error::NoServer`](crate::Error::NoServer) if there is
-    /// neither, with [`Error::Invalid`](crate::Error::Invalid) for an option
-    /// that is the kit's, and with [`Error::Start`](crate::Error::Start), which
-    /// shows the log, if it does not become ready.
-    pub async fn start(self) -> Result<Redis> {
-        conf::check(&self)?;
-        engine::run(Redis::start_with(self)).await
-    }
-}
-
-impl fmt::Debug for RedisBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Rules and some of the options hold passwords.
-        let names = |pairs: &[(String, String)]| -> Vec<_> {
-            pairs.iter().map(|(name, _)| name.clone()).collect()
-        };
-        f.debug_struct("RedisBuilder")
-            .field("persistence", &self.persistence)
-            .field("has_password", &self.password.is_some())
-            .field("users", &names(&self.users))
-            .field("options", &names(&self.options))
-            .field("tls", &self.tls)
-            .finish()
-    }
 }
 
 impl Redis {

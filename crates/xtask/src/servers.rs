@@ -114,8 +114,8 @@ pub(crate) struct Servers(Vec<Server>);
 
 impl Servers {
     /// Provides a server of each kind: from its variable, else from the machine,
-    /// else from Docker, else from the distribution's packages, which are
-    /// installed together.
+    /// else from Docker or the distribution's packages, which are installed
+    /// together.
     ///
     /// # Errors
     ///

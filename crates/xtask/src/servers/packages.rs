@@ -61,6 +61,11 @@ pub(super) fn install(packages: &[&Package], refused: bool) -> Result<()> {
     Ok(())
 }
 
+/// Reports whether [`install`] could do anything.
+pub(super) fn can_install(refused: bool) -> bool {
+    !refused && Run::new("apt-get").args(["--version"]).succeeds() && privilege().is_some()
+}
+
 /// Returns what makes a command root's: nothing, sudo, or no way at all.
 fn privilege() -> Option<&'static [&'static str]> {
     if Run::new("id").args(["-u"]).text().is_ok_and(|id| id.trim() == "0") {

@@ -8,7 +8,7 @@ use super::account::Account;
 use super::docker::{self, Image};
 use super::keeper::Folder;
 use super::machine::{self, Place};
-use super::packages::Package;
+use super::packages::{self, Package};
 use super::url::{Address, credentials};
 use super::{Engine, Server, ServerOptions, Tested};
 use crate::failure::{Context, Failure, Result};
@@ -44,15 +44,16 @@ const IMAGE: Image = Image {
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Returns a server from the variable, else from the machine, else from Docker;
-/// `None` if only a package is left.
-pub(super) fn find(_: &ServerOptions) -> Result<Option<Server>> {
+/// `None` if a package is left. Sentinels and clusters come from a program of
+/// the machine only, so where one can be installed it goes before Docker.
+pub(super) fn find(options: &ServerOptions) -> Result<Option<Server>> {
     if let Some(url) = super::variable(URL) {
         return named(url).map(Some);
     }
     if let Some(program) = program() {
         return start(&program, "redis-server of this machine").map(Some);
     }
-    if docker::engine_answers() {
+    if !packages::can_install(options.no_install) && docker::engine_answers() {
         println!("no redis-server on this machine; starting {} in Docker", IMAGE.image);
         let (address, version, keeper) =
             docker::start(&IMAGE, |address| version_at(address, None))?;
