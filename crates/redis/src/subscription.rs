@@ -37,14 +37,14 @@ pub enum SubscriptionEvent {
 /// again: what was published in between is lost, as Redis keeps nothing.
 pub struct Subscription {
     events: mpsc::Receiver<SubscriptionEvent>,
-    outbox: Arc<Outbox>,
+    has_gap: Arc<AtomicBool>,
 }
 
 /// Where the connection puts what was pushed: it must not wait.
 struct Outbox {
     events: mpsc::Sender<SubscriptionEvent>,
     /// A gap for which there was no room.
-    has_gap: AtomicBool,
+    has_gap: Arc<AtomicBool>,
     counters: Counters,
 }
 
@@ -78,21 +78,22 @@ impl RedisPool {
         }
         let room = self.shared.config.subscription_buffer.get();
         let (events, receiver) = mpsc::channel(usize::try_from(room).unwrap_or(1));
+        let has_gap = Arc::new(AtomicBool::new(false));
         let outbox = Arc::new(Outbox {
             events,
-            has_gap: AtomicBool::new(false),
+            has_gap: Arc::clone(&has_gap),
             counters: self.shared.counters.clone(),
         });
         let (told, first) = oneshot::channel();
         let reader = reader::Reader {
             channels: channels.iter().map(|channel| (*channel).to_owned()).collect(),
-            outbox: Arc::clone(&outbox),
+            outbox,
             routes: self.shared.topology.clone(),
             stop: self.shared.tasks.token(),
         };
         self.shared.tasks.spawn("redis subscription", reader.run(told));
         match first.await {
-            Ok(Ok(())) => Ok(Subscription { events: receiver, outbox }),
+            Ok(Ok(())) => Ok(Subscription { events: receiver, has_gap }),
             Ok(Err(trouble)) => Err(trouble.into_error(self.at(operation), crate::Access::Read)),
             Err(_ended) => Err(Error::unavailable(self.at(operation), Unavailable::Broken)),
         }
@@ -110,7 +111,7 @@ impl Subscription {
             Err(mpsc::error::TryRecvError::Empty) => {}
         }
         // What there was no room for comes after what there was room for.
-        if self.outbox.has_gap.swap(false, Ordering::AcqRel) {
+        if self.has_gap.swap(false, Ordering::AcqRel) {
             return Some(SubscriptionEvent::Gap { is_over: true });
         }
         self.events.recv().await

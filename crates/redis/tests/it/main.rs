@@ -4,4 +4,5 @@
 
 mod redis;
 mod redis_cluster;
+mod redis_sentinel;
 mod support;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use trine_core::{ErrorKind, Report, Secret, Span};
-use trine_redis::{RedisConfig, RedisService};
+use trine_redis::{RedisConfig, RedisService, Route, TlsConfig};
 use trine_testkit::Redis;
 
 use crate::support::{TestResult, close, connect, get, set, single};
@@ -64,5 +64,73 @@ async fn tls_to_a_plain_port_says_so() -> TestResult {
     let shown = Report(&error).to_string();
     assert!(shown.contains("TLS") || shown.contains("tls"), "{shown}");
     assert!(matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Unavailable), "{shown}");
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn tls_is_spoken_with_an_authority_of_ones_own() -> TestResult {
+    let server = Redis::builder().tls().option("tls-auth-clients", "yes").start().await?;
+    let files = server.tls().unwrap();
+    let mut tls = TlsConfig::default();
+    tls.ca_file = Some(files.ca_file());
+    tls.cert_file = Some(files.client_certificate_file());
+    tls.key_file = Some(files.client_key_file());
+    let config = single(server.url()).with_tls(tls.clone());
+    let service = connect(&config).await;
+    service.pool().run(&set("k", "v")).await?;
+    let _own = service.pool().acquire(Route::Any).await?;
+    let _heard = service.pool().subscribe(&["a"]).await?;
+    drop(_own);
+    close(&service).await;
+
+    let refused = |tls| async {
+        let config = single(server.url()).with_tls(tls);
+        RedisService::connect(&config.with_start_timeout(Duration::from_secs(1))).await.unwrap_err()
+    };
+    // Mozilla does not know the authority.
+    let error = refused(TlsConfig::default()).await;
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{}", Report(&error));
+    let mut other_name = tls.clone();
+    other_name.server_name = Some("redis.example".to_owned());
+    assert_eq!(refused(other_name).await.kind(), ErrorKind::Invalid);
+    let mut absent = tls;
+    absent.ca_file = Some("no/such/ca.pem".into());
+    let error = refused(absent).await;
+    assert!(Report(&error).to_string().contains("tls.ca_file"), "{}", Report(&error));
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn plain_text_to_a_tls_port_says_so() -> TestResult {
+    let server = Redis::builder().tls().start().await?;
+    let config =
+        single(format!("redis://{}", server.addr())).with_start_timeout(Duration::from_secs(2));
+    let error = RedisService::connect(&config).await.unwrap_err();
+    let shown = Report(&error).to_string();
+    assert!(shown.contains("TLS"), "{shown}");
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_password_changes_under_load() -> TestResult {
+    let server = Redis::builder().user("bob", "on >first ~* +@all").start().await?;
+    let config = single(server.url_of("bob", "first"));
+    let service = connect(&config).await;
+    let redis = service.pool();
+    let load = crate::support::Load::start(redis, "n");
+    let error = redis.set_credentials("bob", Secret::new("hunter2")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied);
+    assert!(!format!("{error:?} {}", Report(&error)).contains("hunter2"));
+    server.admin(&["ACL", "SETUSER", "bob", ">second"]).await?;
+    redis.set_credentials("bob", Secret::new("second")).await?;
+    server.admin(&["ACL", "SETUSER", "bob", "<first"]).await?;
+    load.wait_for(50).await;
+    let load = load.end().await;
+    assert_eq!(load.failed() + load.unknown, 0, "{load:?}");
+    // New connections have the new one.
+    server.kill_connections().await?;
+    crate::support::until_works(redis, &get("n")).await;
+    assert!(redis.acquire(Route::Any).await.is_ok());
+    close(&service).await;
     Ok(())
 }

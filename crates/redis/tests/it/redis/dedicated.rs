@@ -1,0 +1,151 @@
+//! Connections that one caller has for itself.
+
+use std::time::Duration;
+
+use trine_core::{ErrorKind, Span};
+use trine_redis::{Command, RedisService, Route, Value};
+use trine_testkit::{Flow, Proxy, Redis, drop_at_every_await};
+
+use crate::support::{PATIENCE, TestResult, close, connect, get, set, single, text, until};
+
+fn pop(key: &str, seconds: &str) -> Command {
+    Command::write("BLPOP").key(key).arg(seconds)
+}
+
+fn gauge(service: &RedisService, name: &str) -> f64 {
+    service.metrics().gauge(&format!("trine_redis_dedicated_{name}"), &[]).unwrap()
+}
+
+/// Returns how many clients the server has that wait for something.
+async fn blocked(server: &Redis) -> String {
+    server.info("blocked_clients").await.unwrap().unwrap()
+}
+
+#[trine_testkit::test]
+async fn a_blocking_read_stalls_nobody_and_outlasts_the_response_time_out() -> TestResult {
+    let server = Redis::start().await?;
+    let service = connect(&single(server.url())).await;
+    let redis = service.pool();
+    let mut own = redis.acquire(Route::Key(b"list")).await?;
+    let command = pop("list", "30");
+    let pushing = async {
+        until("a blocked client", async || blocked(&server).await == "1").await;
+        // Longer than the response time-out, which is not this connection's.
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        assert!(redis.run(&set("k", "v")).await.is_ok());
+        redis.run(&Command::write("RPUSH").key("list").arg("x")).await.unwrap();
+    };
+    let (popped, ()) = tokio::join!(own.run(&command, PATIENCE), pushing);
+    assert_eq!(text(&popped?.as_array().unwrap()[1]), "x");
+    assert!(own.run(&pop("list", "0.05"), PATIENCE).await?.is_nil());
+    drop(own);
+    assert_eq!((gauge(&service, "in_use"), gauge(&service, "idle")), (0.0, 1.0));
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_dropped_blocking_read_takes_nothing_with_it() -> TestResult {
+    let server = Redis::start().await?;
+    let mut config = single(server.url());
+    config.dedicated.max = std::num::NonZeroU32::MIN;
+    let service = connect(&config).await;
+    let redis = service.pool();
+    let make = || async {
+        let mut own = redis.acquire(Route::Any).await.unwrap();
+        own.run(&pop("list", "0.2"), PATIENCE).await.unwrap();
+    };
+    let report = drop_at_every_await(make, async |_| {
+        // The only place is free, and what comes now is this caller's.
+        until("an end of the read", async || blocked(&server).await == "0").await;
+        redis.run(&Command::write("RPUSH").key("list").arg("x")).await.unwrap();
+        let mut own = redis.acquire(Route::Any).await.unwrap();
+        let popped = own.run(&pop("list", "5"), PATIENCE).await.unwrap();
+        assert_eq!(text(&popped.as_array().expect("taken by another")[1]), "x");
+    })
+    .await?;
+    assert!(report.confirmed > 0);
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_late_reply_closes_the_connection() -> TestResult {
+    let server = Redis::start().await?;
+    let service = connect(&single(server.url())).await;
+    let mut own = service.pool().acquire(Route::Any).await?;
+    let error = own.run(&pop("list", "30"), Duration::from_millis(50)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "{error:?}");
+    let error = own.run(&get("k"), PATIENCE).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    until("an end of the read", async || blocked(&server).await == "0").await;
+    assert_eq!(gauge(&service, "idle"), 0.0);
+    drop(own);
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn too_many_are_exhausted() -> TestResult {
+    let server = Redis::start().await?;
+    let mut config = single(server.url());
+    config.dedicated.max = std::num::NonZeroU32::MIN;
+    config.dedicated.acquire_timeout = Span::millis(50);
+    let service = connect(&config).await;
+    let one = service.pool().acquire(Route::Any).await?;
+    let error = service.pool().acquire(Route::Any).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Exhausted);
+    drop(one);
+    assert!(service.pool().acquire(Route::Any).await.is_ok());
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn one_that_the_server_has_closed_is_not_given_out() -> TestResult {
+    let server = Redis::start().await?;
+    let service = connect(&single(server.url())).await;
+    for _ in 0..3 {
+        let mut own = service.pool().acquire(Route::Any).await?;
+        own.run(&get("k"), PATIENCE).await?;
+        drop(own);
+        server.kill_connections().await?;
+        // The end is read from the socket a moment after the server has sent it.
+        until("the end of the shared one", async || service.pool().run(&get("k")).await.is_ok())
+            .await;
+    }
+    let mut own = service.pool().acquire(Route::Any).await?;
+    assert!(own.run(&get("k"), PATIENCE).await?.is_nil());
+    drop(own);
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn one_that_was_idle_is_asked_first() -> TestResult {
+    let server = Redis::start().await?;
+    let proxy = Proxy::to(server.addr()).await?;
+    let mut config = single(server.url_via(proxy.addr()));
+    config.dedicated.idle = Span::millis(1);
+    let service = connect(&config).await;
+    let mut own = service.pool().acquire(Route::Any).await?;
+    own.run(&get("k"), PATIENCE).await?;
+    drop(own);
+    let accepted = proxy.accepted();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    proxy.set(Flow::Hang);
+    let acquiring = service.pool().acquire(Route::Any);
+    let mending = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        proxy.kill_all();
+        proxy.set(Flow::Pass);
+    };
+    let (acquired, ()) = tokio::join!(acquiring, mending);
+    assert_eq!(
+        acquired?.run(&Command::read("ECHO").arg("x"), PATIENCE).await?,
+        Value::Bytes(b"x".to_vec())
+    );
+    assert!(proxy.accepted() > accepted);
+    close(&service).await;
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! What was published.
+
+use tokio::time::timeout;
+use trine_core::ErrorKind;
+use trine_redis::{Command, Subscription, SubscriptionEvent};
+use trine_testkit::{Door, Proxy, Redis, drop_at_every_await};
+
+use crate::support::{PATIENCE, TestResult, close, connect, single, until};
+
+async fn next(subscription: &mut Subscription) -> Option<SubscriptionEvent> {
+    timeout(PATIENCE, subscription.next()).await.expect("no event")
+}
+
+fn message(channel: &str, payload: &str) -> Option<SubscriptionEvent> {
+    let (channel, payload) = (channel.to_owned(), payload.as_bytes().to_vec());
+    Some(SubscriptionEvent::Message { channel, payload })
+}
+
+fn gap(is_over: bool) -> Option<SubscriptionEvent> {
+    Some(SubscriptionEvent::Gap { is_over })
+}
+
+fn publish(channel: &str, payload: impl Into<String>) -> Command {
+    Command::write("PUBLISH").arg(channel).arg(payload.into())
+}
+
+#[trine_testkit::test]
+async fn messages_come_in_order_until_the_shutdown() -> TestResult {
+    let server = Redis::builder().password("secret").start().await?;
+    let service = connect(&single(server.url())).await;
+    let mut subscription = service.pool().subscribe(&["a", "b"]).await?;
+    for n in 0..100 {
+        let channel = if n % 2 == 0 { "a" } else { "b" };
+        service.pool().run(&publish(channel, n.to_string())).await?;
+    }
+    for n in 0..100 {
+        let channel = if n % 2 == 0 { "a" } else { "b" };
+        assert_eq!(next(&mut subscription).await, message(channel, &n.to_string()));
+    }
+    let error = service.pool().subscribe(&[]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    close(&service).await;
+    assert_eq!(next(&mut subscription).await, None);
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_lost_connection_is_a_gap_and_is_made_again() -> TestResult {
+    let server = Redis::start().await?;
+    let proxy = Proxy::to(server.addr()).await?;
+    let service = connect(&single(server.url_via(proxy.addr()))).await;
+    let mut subscription = service.pool().subscribe(&["a"]).await?;
+    for round in 0..3 {
+        server.admin(&["PUBLISH", "a", "x"]).await?;
+        assert_eq!(next(&mut subscription).await, message("a", "x"), "round {round}");
+        proxy.set_door(Door::Refuse).await?;
+        proxy.kill_all();
+        assert_eq!(next(&mut subscription).await, gap(false));
+        server.admin(&["PUBLISH", "a", "missed"]).await?;
+        proxy.set_door(Door::Open).await?;
+        assert_eq!(next(&mut subscription).await, gap(true));
+    }
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_reader_that_is_too_slow_has_a_gap() -> TestResult {
+    let server = Redis::start().await?;
+    let mut config = single(server.url());
+    config.subscription_buffer = 4.try_into()?;
+    let service = connect(&config).await;
+    let mut subscription = service.pool().subscribe(&["a"]).await?;
+    for n in 0..20 {
+        service.pool().run(&publish("a", n.to_string())).await?;
+    }
+    let gaps = || service.metrics().counter("trine_redis_subscription_gaps_total", &[]);
+    until("a gap", async || gaps() == Some(1)).await;
+    for n in 0..4 {
+        assert_eq!(next(&mut subscription).await, message("a", &n.to_string()));
+    }
+    assert_eq!(next(&mut subscription).await, gap(true));
+    service.pool().run(&publish("a", "after")).await?;
+    assert_eq!(next(&mut subscription).await, message("a", "after"));
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_dropped_subscription_leaves_no_connection() -> TestResult {
+    let server = Redis::start().await?;
+    let service = connect(&single(server.url())).await;
+    let make = || async {
+        let mut subscription = service.pool().subscribe(&["a"]).await.unwrap();
+        service.pool().run(&publish("a", "x")).await.unwrap();
+        assert_eq!(next(&mut subscription).await, message("a", "x"));
+    };
+    drop_at_every_await(make, async |_| {
+        until("the end of the subscription", async || {
+            let channels = server.admin(&["PUBSUB", "NUMSUB", "a"]).await.unwrap();
+            channels.items()[1].integer() == Some(0)
+        })
+        .await;
+    })
+    .await?;
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_channel_that_the_user_may_not_read_is_denied() -> TestResult {
+    let rules = "on >secret ~* +@all resetchannels &mine";
+    let server = Redis::builder().user("bob", rules).start().await?;
+    let service = connect(&single(server.url_of("bob", "secret"))).await;
+    assert!(service.pool().subscribe(&["mine"]).await.is_ok());
+    let error = service.pool().subscribe(&["other"]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied, "{error:?}");
+    close(&service).await;
+    Ok(())
+}

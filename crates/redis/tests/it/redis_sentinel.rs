@@ -1,0 +1,121 @@
+//! A master that sentinels watch.
+
+use std::time::{Duration, Instant};
+
+use trine_core::{ErrorKind, Report, Secret};
+use trine_redis::{RedisConfig, RedisService, Role, Route};
+use trine_testkit::{Redis, RedisSentinel};
+
+use crate::support::{Load, TestResult, close, connect, get, incr, set, until_works};
+
+/// A fail-over takes one to two seconds here, and ten are stated.
+const FAIL_OVER: Duration = Duration::from_secs(50);
+
+fn config(master: &str, addresses: &[String]) -> RedisConfig {
+    let urls = addresses.iter().map(|address| Secret::new(format!("redis://{address}")));
+    RedisConfig::sentinel("test:it", master, urls)
+        .with_reconnect(Duration::from_millis(10), Duration::from_millis(200))
+}
+
+#[trine_testkit::test]
+async fn the_master_is_found_by_its_name() -> TestResult {
+    let redis = RedisSentinel::shared().await?;
+    let mut addresses = vec!["127.0.0.1:1".to_owned()];
+    addresses.extend_from_slice(redis.addresses());
+    let service = connect(&config(redis.master_name(), &addresses)).await;
+    let key = format!("{}k", redis.namespace());
+    assert!(service.pool().run(&set(&key, "v")).await?.is_ok());
+    let facts = service.pool().server(Route::Any).await?;
+    assert_eq!(facts.role, Role::Master);
+    assert!(facts.replicas > 0);
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_name_that_no_sentinel_knows_says_so() -> TestResult {
+    let redis = RedisSentinel::shared().await?;
+    let config = config("nobody", redis.addresses()).with_start_timeout(Duration::from_millis(500));
+    let error = RedisService::connect(&config).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(Report(&error).to_string().contains("`nobody`"), "{}", Report(&error));
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_server_that_is_no_sentinel_is_refused() -> TestResult {
+    let alone = Redis::start().await?;
+    let config = config("mymaster", &[alone.addr().to_string()]);
+    let error = RedisService::connect(&config).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert!(Report(&error).to_string().contains("\"sentinel\""), "{}", Report(&error));
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn calls_work_again_after_the_master_died() -> TestResult {
+    let redis = RedisSentinel::start().await?;
+    let service = connect(&config(redis.master_name(), &redis.addresses())).await;
+    let load = Load::start(service.pool(), "n");
+    load.wait_for(50).await;
+    let died = Instant::now();
+    redis.kill_master().await?;
+    load.wait_for_failure().await;
+    load.wait_for(50).await;
+    assert!(died.elapsed() < FAIL_OVER, "{:?}", died.elapsed());
+    let load = load.end().await;
+    // Nothing is sent twice; the old master may take the last writes with it.
+    assert!(load.on_server(service.pool()).await <= load.ok + load.unknown, "{load:?}");
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_stopped_master_is_left_for_its_successor() -> TestResult {
+    let redis = RedisSentinel::start().await?;
+    let service = connect(&config(redis.master_name(), &redis.addresses())).await;
+    until_works(service.pool(), &incr("n")).await;
+    let old = redis.pause_master().await?;
+    let stopped = Instant::now();
+    until_works(service.pool(), &incr("n")).await;
+    assert!(stopped.elapsed() < FAIL_OVER, "{:?}", stopped.elapsed());
+    let port = old.port().to_string();
+    let facts = service.pool().server(Route::Any).await?;
+    assert!(!facts.address.ends_with(&port), "{facts:?}");
+    old.resume().await?;
+    until_works(service.pool(), &incr("n")).await;
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_demoted_master_loses_no_acknowledged_count() -> TestResult {
+    let redis = RedisSentinel::start().await?;
+    let service = connect(&config(redis.master_name(), &redis.addresses())).await;
+    let load = Load::start(service.pool(), "n");
+    load.wait_for(50).await;
+    redis.failover().await?;
+    load.wait_for(50).await;
+    let load = load.end().await;
+    assert!(load.on_server(service.pool()).await <= load.ok + load.unknown, "{load:?}");
+    assert!(service.pool().run(&get("n")).await?.to_int().is_some());
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_write_that_a_demoted_server_refused_goes_to_its_successor() -> TestResult {
+    let redis = RedisSentinel::start().await?;
+    let service = connect(&config(redis.master_name(), &redis.addresses())).await;
+    until_works(service.pool(), &incr("n")).await;
+    let old = redis.master().await?;
+    // The sentinels do not disconnect clients here, so that the refusal is what
+    // tells.
+    old.admin(&["REPLICAOF", "127.0.0.1", "1"]).await?;
+    let began = Instant::now();
+    redis.wait_for_failover(old).await.ok();
+    until_works(service.pool(), &incr("n")).await;
+    assert!(began.elapsed() < FAIL_OVER * 2);
+    close(&service).await;
+    Ok(())
+}
