@@ -8,7 +8,7 @@ use trine_core::{Backoff, Deadline, Tasks};
 
 use crate::config::Address;
 use crate::dedicated::{self, Pool};
-use crate::dial::{Dialed, Dialer, Refusal};
+use crate::dial::{Dialed, Dialer};
 use crate::link::{Link, Live, Outcome, Trouble};
 use crate::service::Counters;
 use crate::{Command, DedicatedConfig, RedisConfig};

@@ -137,6 +137,13 @@ impl RedisPool {
         Namespace::new(&self.shared.config.namespace, instance)
     }
 
+    /// Returns the slot of `key` in a cluster, which keys of one command share;
+    /// `None` where there are no slots.
+    #[must_use]
+    pub fn slot(&self, key: &[u8]) -> Option<u16> {
+        self.shared.topology.is_cluster().then(|| crate::slot::slot(key))
+    }
+
     /// Returns the name of the connection, such as `"redis.main"`.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -21,7 +21,7 @@ pub enum Value {
     /// A word of the server's own, such as `QUEUED`.
     Status(String),
     /// Several replies, maps as keys and values in turn.
-    Array(Vec<Value>),
+    Array(Vec<Self>),
     /// A refusal among several replies, such as a script's.
     Error(ServerError),
 }

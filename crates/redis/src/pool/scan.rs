@@ -16,6 +16,23 @@ pub struct ScanCursor {
     position: Box<str>,
 }
 
+impl ScanCursor {
+    /// Returns the cursor that [`to_text`](Self::to_text) was made of; `None`
+    /// for any other text.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (position, node) = text.split_once('@')?;
+        let is_position = !position.is_empty() && position.bytes().all(|c| c.is_ascii_digit());
+        is_position.then(|| Self { node: node.into(), position: position.into() })
+    }
+
+    /// Returns it as a text that can be kept or sent.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        format!("{}@{}", self.position, self.node)
+    }
+}
+
 /// Some of the keys that a scan finds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -146,6 +163,15 @@ fn escaped(prefix: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cursor_is_read_back() {
+        let cursor = ScanCursor { node: "host:1".into(), position: "42".into() };
+        assert_eq!(ScanCursor::parse(&cursor.to_text()), Some(cursor));
+        for text in ["", "42", "@host:1", "x@host:1"] {
+            assert_eq!(ScanCursor::parse(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn a_prefix_is_no_pattern() {
