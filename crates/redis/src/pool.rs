@@ -6,15 +6,14 @@ mod servers;
 use std::fmt;
 use std::sync::Arc;
 
-use trine_core::{CallContext, InFlight, Lifecycle, Refused, Tasks};
+use trine_core::{CallContext, InFlight, Lifecycle, Tasks};
 
 use crate::command::Shape;
 use crate::error::At;
+use crate::link::{Outcome, Trouble};
 use crate::service::Counters;
 use crate::topology::Topology;
-use crate::{
-    Command, Error, InvalidKey, Namespace, RedisConfig, Result, Script, Unavailable, Value,
-};
+use crate::{Access, Command, Error, InvalidKey, Namespace, RedisConfig, Result, Script, Value};
 
 pub use scan::{ScanCursor, ScanPage};
 
@@ -65,11 +64,9 @@ impl RedisPool {
 
     async fn run_one(&self, operation: &'static str, command: &Command) -> Result<Value> {
         let _call = self.enter(operation)?;
+        command.check(Shape::Plain).map_err(|why| Error::invalid(self.at(operation), why))?;
         let until = CallContext::current().deadline();
-        let outcome = match command.check(Shape::Plain) {
-            Ok(()) => self.shared.route(command, until).await,
-            Err(why) => return Err(Error::invalid(self.at(operation), why)),
-        };
+        let outcome = self.shared.route(command, until).await;
         outcome.map_err(|trouble| trouble.into_error(self.at(operation), command.access()))
     }
 
@@ -85,27 +82,17 @@ impl RedisPool {
     pub async fn run_all(&self, commands: Vec<Command>) -> Vec<Result<Value>> {
         const OPERATION: &str = "run_all";
         let timer = self.shared.counters.begin(OPERATION);
-        let _call = match self.enter(OPERATION) {
-            Ok(call) => call,
-            Err(_) => {
-                let refused = |_| {
-                    Err(self.enter(OPERATION).err().unwrap_or_else(|| {
-                        Error::unavailable(self.at(OPERATION), Unavailable::NotStarted)
-                    }))
-                };
-                return commands.iter().map(refused).collect();
+        let outcomes = match self.shared.lifecycle.enter() {
+            Ok(_call) => {
+                let until = CallContext::current().deadline();
+                self.shared.route_all(&commands, until).await
             }
+            Err(refused) => commands.iter().map(|_| Err(Trouble::of_life(refused))).collect(),
         };
-        let until = CallContext::current().deadline();
-        let outcomes = self.shared.route_all(&commands, until).await;
-        let results: Vec<Result<Value>> = outcomes
-            .into_iter()
-            .zip(&commands)
-            .map(|(outcome, command)| {
-                let at = || self.at(OPERATION);
-                outcome.map_err(|trouble| trouble.into_error(at(), command.access()))
-            })
-            .collect();
+        let failed = |(outcome, command): (Outcome, &Command)| {
+            outcome.map_err(|trouble| trouble.into_error(self.at(OPERATION), command.access()))
+        };
+        let results: Vec<_> = outcomes.into_iter().zip(&commands).map(failed).collect();
         timer.end_all(&results);
         results
     }
@@ -155,12 +142,9 @@ impl RedisPool {
     }
 
     pub(crate) fn enter(&self, operation: &'static str) -> Result<InFlight> {
-        self.shared.lifecycle.enter().map_err(|refused| match refused {
-            Refused::Closed => Error::Closed { at: self.at(operation) },
-            Refused::NotStarted | Refused::Failed => {
-                Error::unavailable(self.at(operation), Unavailable::NotStarted)
-            }
-        })
+        let refused =
+            |refused| Trouble::of_life(refused).into_error(self.at(operation), Access::Read);
+        self.shared.lifecycle.enter().map_err(refused)
     }
 }
 

@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::RedisError;
+use trine_core::Refused;
 
 use super::Outcome;
 use crate::command::Access;
@@ -22,6 +23,8 @@ pub(crate) enum Trouble {
     TooLate,
     /// Not sent: the service is shut down.
     Closed,
+    /// Not sent: the service was not started.
+    NotStarted,
     /// Not sent: an earlier part of the batch was lost.
     Skipped,
     /// Not sent: it breaks a rule.
@@ -40,6 +43,14 @@ impl Trouble {
         match value {
             Value::Error(error) => Err(Self::Server(error)),
             value => Ok(value),
+        }
+    }
+
+    /// The service takes no calls.
+    pub(crate) fn of_life(refused: Refused) -> Self {
+        match refused {
+            Refused::Closed => Self::Closed,
+            Refused::NotStarted | Refused::Failed => Self::NotStarted,
         }
     }
 
@@ -74,6 +85,7 @@ impl Trouble {
                 Error::Timeout { at, after: Duration::ZERO, limit }
             }
             Self::Closed => Error::Closed { at },
+            Self::NotStarted => Error::unavailable(at, Unavailable::NotStarted),
             Self::Skipped => Error::unavailable(at, Unavailable::Broken),
             Self::Invalid(detail) => Error::invalid(at, detail),
             Self::Late { after, limit } => match access {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod readme;
 mod redis;
 mod redis_cluster;
 mod redis_sentinel;

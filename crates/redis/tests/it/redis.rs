@@ -5,5 +5,6 @@ mod dedicated;
 mod drops;
 mod facts;
 mod faults;
+mod interop;
 mod login;
 mod subscriptions;

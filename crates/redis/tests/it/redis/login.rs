@@ -134,3 +134,21 @@ async fn a_password_changes_under_load() -> TestResult {
     close(&service).await;
     Ok(())
 }
+
+#[trine_testkit::test]
+async fn a_failed_start_leaves_no_task_and_may_be_repeated() -> TestResult {
+    let server = Redis::start().await?;
+    let config = single(server.url()).with_start_timeout(Duration::from_millis(200));
+    let service = RedisService::open(&config, Default::default())?;
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+    server.kill().await?;
+    assert_eq!(service.start().await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!((tasks(), service.state()), (before, trine_core::State::Failed));
+    server.restart().await?;
+    service.start().await?;
+    service.pool().run(&set("k", "v")).await?;
+    close(&service).await;
+    crate::support::until("the end of all tasks", async || tasks() == before).await;
+    Ok(())
+}
