@@ -67,8 +67,10 @@ impl Dialer {
         credentials: Option<Credentials>,
         tls: bool,
     ) -> Self {
+        // What the server takes as the name of a client.
+        let shown = |c: char| if c.is_ascii_graphic() { c } else { '-' };
         Self {
-            name: Arc::clone(name),
+            name: name.chars().map(shown).collect::<String>().into(),
             credentials: ArcSwapOption::new(credentials.map(Arc::new)),
             tls: tls.then(|| Arc::new(Tls::new(&config.tls))),
             connect_timeout: config.connect_timeout.get(),

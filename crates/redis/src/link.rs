@@ -117,6 +117,12 @@ impl Link {
         if let Some(live) = self.live() {
             return Ok(live);
         }
+        if tasks.token().is_cancelled() {
+            return Err(Trouble::Closed);
+        }
+        if self.shared.stop.is_cancelled() {
+            return Err(Trouble::Retired);
+        }
         self.start(tasks, None);
         let bound = Deadline::after(self.shared.dialer.connect_timeout()).or_earlier(until);
         let after = bound.remaining();
@@ -125,14 +131,14 @@ impl Link {
             loop {
                 match &*states.borrow_and_update() {
                     State::Waiting(refusal) => return Err(Trouble::Away(Arc::clone(refusal))),
-                    State::Closed => return Err(Trouble::Closed),
+                    State::Closed => return Err(Trouble::Retired),
                     State::Connected | State::Idle | State::Connecting => {}
                 }
                 if let Some(live) = self.live() {
                     return Ok(live);
                 }
                 if states.changed().await.is_err() {
-                    return Err(Trouble::Closed);
+                    return Err(Trouble::Retired);
                 }
             }
         };

@@ -11,7 +11,7 @@ use crate::config::{Credentials, Target};
 use crate::dial::{Dialer, Refusal};
 use crate::link::Trouble;
 use crate::node::{Node, NodeMaker};
-use crate::{RedisConfig, ServerConfig, ServerError};
+use crate::{RedisConfig, ServerConfig};
 
 use cluster::Cluster;
 use sentinel::Sentinel;
@@ -38,7 +38,9 @@ pub(crate) enum Redirect {
     No,
     /// It goes to another node.
     To { node: Arc<Node>, asking: bool },
-    /// It goes the same way again, after a short wait.
+    /// It is routed anew.
+    Anew,
+    /// It is routed anew, after a short wait.
     Later,
 }
 
@@ -135,7 +137,12 @@ impl Topology {
     }
 
     /// Says where a command goes that `from` has refused.
-    pub(crate) async fn redirect(&self, error: &ServerError, from: &Node) -> Redirect {
+    pub(crate) async fn redirect(&self, trouble: &Trouble, from: &Node) -> Redirect {
+        let error = match trouble {
+            Trouble::Server(error) => error,
+            Trouble::Retired => return Redirect::Anew,
+            _ => return Redirect::No,
+        };
         match &self.kind {
             Kind::Single(_) => Redirect::No,
             Kind::Sentinel(sentinel) => sentinel.redirect(error.code(), from).await,

@@ -25,6 +25,8 @@ pub(crate) enum Trouble {
     Closed,
     /// Not sent: the service was not started.
     NotStarted,
+    /// Not sent: the node has left, and the topology knows who has its keys.
+    Retired,
     /// Not sent: an earlier part of the batch was lost.
     Skipped,
     /// Not sent: it breaks a rule.
@@ -67,6 +69,16 @@ impl Trouble {
         }
     }
 
+    /// Tells whether another node, or the same one later, may carry the command
+    /// out: nothing of it has happened.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        match self {
+            Self::Server(error) => error.is_redirect(),
+            Self::Retired => true,
+            _ => false,
+        }
+    }
+
     /// Tells whether the reply may have been lost on the way.
     pub(crate) fn is_lost(&self) -> bool {
         matches!(self, Self::Late { .. } | Self::Lost(_))
@@ -79,7 +91,7 @@ impl Trouble {
                 Error::Timeout { at, after, limit: "deadline of the call" }
             }
             Self::NoConnection { .. } => Error::unavailable(at, Unavailable::Unreachable),
-            Self::NoMaster => Error::unavailable(at, Unavailable::NoMaster),
+            Self::NoMaster | Self::Retired => Error::unavailable(at, Unavailable::NoMaster),
             Self::TooLate => {
                 let limit = "deadline of the call, which had passed";
                 Error::Timeout { at, after: Duration::ZERO, limit }

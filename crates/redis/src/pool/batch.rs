@@ -106,15 +106,16 @@ impl Shared {
         outcomes: &mut [Outcome],
     ) -> Vec<Part> {
         let mut next: Vec<Part> = Vec::new();
-        let mut later = Vec::new();
+        let (mut anew, mut later) = (Vec::new(), Vec::new());
         for part in parts {
             for place in part.places {
-                let Some(Err(Trouble::Server(error))) = outcomes.get(place) else { continue };
-                if !error.is_redirect() {
+                let Some(Err(trouble)) = outcomes.get(place) else { continue };
+                if !trouble.is_elsewhere() {
                     continue;
                 }
-                match self.topology.redirect(error, &part.node).await {
+                match self.topology.redirect(trouble, &part.node).await {
                     Redirect::No => continue,
+                    Redirect::Anew => anew.push(place),
                     Redirect::To { node, asking } => add(&mut next, &node, asking, place),
                     Redirect::Later => later.push(place),
                 }
@@ -123,10 +124,11 @@ impl Shared {
         }
         if !later.is_empty() {
             sleep(TRY_AGAIN).await;
-            for part in self.parts(commands, later, outcomes) {
-                for place in part.places {
-                    add(&mut next, &part.node, false, place);
-                }
+            anew.append(&mut later);
+        }
+        for part in self.parts(commands, anew, outcomes) {
+            for place in part.places {
+                add(&mut next, &part.node, false, place);
             }
         }
         for part in &mut next {

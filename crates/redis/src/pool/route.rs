@@ -21,10 +21,9 @@ impl Shared {
         let node = self.topology.node(self.slot(command)?)?;
         let outcome = node.run(&self.tasks, command, false, until).await;
         match outcome {
-            Err(Trouble::Server(error)) if error.is_redirect() => {
-                let refused = Err(Trouble::Server(error));
+            Err(trouble) if trouble.is_elsewhere() => {
                 // Rare, and deep: callers' futures are not to hold it.
-                Box::pin(self.follow(command, node, refused, until)).await
+                Box::pin(self.follow(command, node, Err(trouble), until)).await
             }
             outcome => outcome,
         }
@@ -39,11 +38,12 @@ impl Shared {
         until: Option<Deadline>,
     ) -> Outcome {
         for _ in 0..MOST_REDIRECTS {
-            let Err(Trouble::Server(error)) = &outcome else { return outcome };
+            let Err(trouble) = &outcome else { return outcome };
             let mut asks = false;
-            match self.topology.redirect(error, &node).await {
+            match self.topology.redirect(trouble, &node).await {
                 Redirect::No => return outcome,
                 Redirect::To { node: to, asking } => (node, asks) = (to, asking),
+                Redirect::Anew => node = self.topology.node(self.slot(command)?)?,
                 Redirect::Later => {
                     if until.is_some_and(|until| until.remaining() <= TRY_AGAIN) {
                         return outcome;

@@ -1,7 +1,8 @@
 //! A cluster.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use trine_core::{ErrorKind, HealthStatus, Secret};
 use trine_redis::{Command, RedisConfig, RedisPool, RedisService, Route, Script, Value};
 use trine_testkit::{Flow, Redis, RedisCluster};

@@ -1,7 +1,8 @@
 //! A master that sentinels watch.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use trine_core::{ErrorKind, Report, Secret};
 use trine_redis::{RedisConfig, RedisService, Role, Route};
 use trine_testkit::{Redis, RedisSentinel};

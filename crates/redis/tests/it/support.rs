@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
-use trine_core::{Deadline, ErrorKind, Secret};
+use trine_core::{Deadline, ErrorKind, Secret, TaskHandle, Tasks};
 use trine_redis::{Command, RedisConfig, RedisPool, RedisService, Value};
 
 pub(crate) type TestResult = Result<(), Box<dyn std::error::Error>>;
@@ -70,7 +69,8 @@ pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
 pub(crate) struct Load {
     tally: watch::Receiver<Tally>,
     stop: watch::Sender<bool>,
-    task: JoinHandle<()>,
+    task: TaskHandle<()>,
+    _tasks: Tasks,
 }
 
 /// What a load was answered.
@@ -87,7 +87,8 @@ impl Load {
         let (pool, command) = (pool.clone(), incr(key));
         let (tell, tally) = watch::channel(Tally { key: key.to_owned(), ..Tally::default() });
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(async move {
+        let tasks = Tasks::new("load");
+        let task = tasks.spawn("load", async move {
             while !*stopped.borrow() {
                 let result = pool.run(&command).await;
                 tell.send_modify(|tally| match result {
@@ -101,7 +102,7 @@ impl Load {
                 sleep(Duration::from_millis(1)).await;
             }
         });
-        Self { tally, stop, task }
+        Self { tally, stop, task, _tasks: tasks }
     }
 
     /// Waits for so many more successes.

@@ -1,8 +1,9 @@
 //! What commands, batches and scripts answer.
 
-use trine_core::{CallContext, Deadline, ErrorKind};
+use tokio::net::{TcpStream, UnixListener};
+use trine_core::{CallContext, Deadline, ErrorKind, Tasks};
 use trine_redis::{Command, Error, RedisService, Script, Value};
-use trine_testkit::Redis;
+use trine_testkit::{Flow, Proxy, Redis};
 
 use crate::support::{PATIENCE, TestResult, close, connect, get, incr, set, single, text};
 
@@ -134,6 +135,69 @@ async fn a_deadline_that_has_passed_sends_nothing() -> TestResult {
     assert!(service.pool().run(&get("n")).await?.is_nil());
     let context = CallContext::default().with_deadline(Deadline::after(PATIENCE));
     assert_eq!(context.scope(service.pool().run(&incr("n"))).await?, Value::Int(1));
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_batch_that_is_cut_off_leaves_its_rest_unsent() -> TestResult {
+    let server = Redis::start().await?;
+    let proxy = Proxy::to(server.addr()).await?;
+    let service = connect(&single(server.url_via(proxy.addr()))).await;
+    let redis = service.pool();
+    redis.run(&incr("n")).await?;
+    proxy.set_replies(Flow::CutAfter(5_000));
+    let results = redis.run_all((0..5_000).map(|_| incr("n")).collect()).await;
+    proxy.set_replies(Flow::Pass);
+    let count = |kind: Option<ErrorKind>| {
+        let kinds = results.iter().map(|result| result.as_ref().err().map(Error::kind));
+        i64::try_from(kinds.filter(|found| *found == kind).count()).unwrap()
+    };
+    let (ok, unknown) = (count(None), count(Some(ErrorKind::OutcomeUnknown)));
+    let unsent = count(Some(ErrorKind::Unavailable));
+    assert_eq!(ok + unknown + unsent, 5_000, "{:?}", results.last());
+    assert!(unknown > 0 && unsent >= 1_000, "{ok} {unknown} {unsent}");
+    crate::support::until_works(redis, &get("n")).await;
+    let counted = redis.run(&get("n")).await?.to_int().unwrap() - 1;
+    assert!(ok <= counted && counted <= ok + unknown, "{ok} {unknown} {counted}");
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn two_connections_take_the_commands_in_turn() -> TestResult {
+    let server = Redis::start().await?;
+    let before = server.connections().await?;
+    let mut config = single(server.url());
+    config.connections_per_node = 2.try_into()?;
+    let service = connect(&config).await;
+    let connects = || service.metrics().counter("trine_redis_connects_total", &[]);
+    crate::support::until("two connections", async || connects() == Some(2)).await;
+    assert_eq!(server.connections().await?, before + 2);
+    let ids = Command::read("CLIENT").arg("ID");
+    let (one, two) = (service.pool().run(&ids).await?, service.pool().run(&ids).await?);
+    assert_ne!(one, two);
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_socket_leads_to_a_server_too() -> TestResult {
+    let server = Redis::start().await?;
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("redis.sock");
+    let (listener, addr) = (UnixListener::bind(&path)?, server.addr());
+    let tasks = Tasks::new("socket");
+    let forwarding = async move {
+        let (mut client, _) = listener.accept().await.unwrap();
+        let mut server = TcpStream::connect(addr).await.unwrap();
+        let _ended = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+    };
+    // One for the proof, which the pool goes on with.
+    let _forwarder = tasks.spawn("forwarder", forwarding);
+    let service = connect(&single(format!("unix://{}", path.display()))).await;
+    assert_eq!(service.pool().run(&incr("n")).await?, Value::Int(1));
+    assert!(format!("{service:?}").contains("redis.sock"));
     close(&service).await;
     Ok(())
 }

@@ -3,7 +3,7 @@
 use tokio::time::timeout;
 use trine_core::ErrorKind;
 use trine_redis::{Command, Subscription, SubscriptionEvent};
-use trine_testkit::{Door, Proxy, Redis, drop_at_every_await};
+use trine_testkit::{Door, Proxy, Redis, Side, drop_at_every_await};
 
 use crate::support::{PATIENCE, TestResult, close, connect, single, until};
 
@@ -115,6 +115,21 @@ async fn a_channel_that_the_user_may_not_read_is_denied() -> TestResult {
     assert!(service.pool().subscribe(&["mine"]).await.is_ok());
     let error = service.pool().subscribe(&["other"]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied, "{error:?}");
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_half_open_connection_is_a_gap() -> TestResult {
+    let server = Redis::start().await?;
+    let proxy = Proxy::to(server.addr()).await?;
+    let service = connect(&single(server.url_via(proxy.addr()))).await;
+    let mut subscription = service.pool().subscribe(&["a"]).await?;
+    proxy.lose(Side::Server);
+    assert_eq!(next(&mut subscription).await, gap(false));
+    assert_eq!(next(&mut subscription).await, gap(true));
+    server.admin(&["PUBLISH", "a", "x"]).await?;
+    assert_eq!(next(&mut subscription).await, message("a", "x"));
     close(&service).await;
     Ok(())
 }
