@@ -52,6 +52,10 @@ impl Script {
     /// Returns the command that runs it with these keys; arguments are added
     /// to the command.
     ///
+    /// A script must not answer with the codes by which a server refuses a
+    /// command before it begins (`MOVED`, `ASK`, `TRYAGAIN`, `READONLY`,
+    /// `NOSCRIPT`): it would be sent again.
+    ///
     /// Every key that the script touches is declared here, and all of them are
     /// in one slot, on a single server too; `run` refuses anything else.
     #[must_use]

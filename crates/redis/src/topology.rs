@@ -32,7 +32,7 @@ enum Kind {
 }
 
 /// What is done about a command that a server refused to carry out.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Redirect {
     /// The refusal is the answer.
     No,

@@ -15,6 +15,10 @@ pub struct ServerError {
 /// Where the server begins to repeat the arguments of a command.
 const ARGUMENTS: &str = ", with args beginning with";
 
+/// What the server adds to a refusal of a call that a script has made: part of
+/// the script was carried out.
+const IN_SCRIPT: &str = "on @user_script";
+
 impl ServerError {
     pub(crate) fn new(error: &redis::ServerError) -> Self {
         Self::said(error.code(), error.details().unwrap_or_default())
@@ -80,7 +84,9 @@ impl ServerError {
     /// Tells whether another node, or the same one later, may carry the command
     /// out that this one has refused.
     pub(crate) fn is_redirect(&self) -> bool {
-        matches!(self.code(), "MOVED" | "ASK" | "TRYAGAIN" | "READONLY" | "CLUSTERDOWN")
+        let is_code =
+            matches!(self.code(), "MOVED" | "ASK" | "TRYAGAIN" | "READONLY" | "CLUSTERDOWN");
+        is_code && !self.text.contains(IN_SCRIPT)
     }
 
     pub(crate) fn into_error(self, at: At) -> Error {
@@ -124,6 +130,14 @@ mod tests {
 
     fn error(code: &str, text: &str) -> ServerError {
         ServerError { code: code.into(), text: text.into() }
+    }
+
+    #[test]
+    fn what_a_script_was_refused_half_way_is_not_sent_again() {
+        assert!(error("READONLY", "You can't write against a read only replica.").is_redirect());
+        let text = "You can't write against a read only replica. script: 1a, on @user_script:1.";
+        assert!(!error("READONLY", text).is_redirect());
+        assert!(!error("ERR", "no such key").is_redirect());
     }
 
     #[test]

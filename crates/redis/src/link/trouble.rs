@@ -79,6 +79,11 @@ impl Trouble {
         }
     }
 
+    /// Tells whether the server takes no writes any more.
+    pub(crate) fn is_demotion(&self) -> bool {
+        matches!(self, Self::Server(error) if error.code() == "READONLY")
+    }
+
     /// Tells whether the reply may have been lost on the way.
     pub(crate) fn is_lost(&self) -> bool {
         matches!(self, Self::Late { .. } | Self::Lost(_))

@@ -41,7 +41,7 @@ impl Shared {
                     put(&mut outcomes, *place, outcome);
                 }
             }
-            parts = self.redirected(parts, commands, &mut outcomes).await;
+            parts = self.redirected(parts, commands, &mut outcomes, until).await;
             if parts.is_empty() {
                 break;
             }
@@ -104,16 +104,30 @@ impl Shared {
         parts: Vec<Part>,
         commands: &[Command],
         outcomes: &mut [Outcome],
+        until: Option<Deadline>,
     ) -> Vec<Part> {
         let mut next: Vec<Part> = Vec::new();
         let (mut anew, mut later) = (Vec::new(), Vec::new());
         for part in parts {
+            // A demoted server refuses all writes of a batch, and one of them
+            // waits for its successor.
+            let mut demoted = None;
             for place in part.places {
                 let Some(Err(trouble)) = outcomes.get(place) else { continue };
                 if !trouble.is_elsewhere() {
                     continue;
                 }
-                match self.topology.redirect(trouble, &part.node).await {
+                let redirect = match (&demoted, trouble.is_demotion()) {
+                    (Some(known), true) => Redirect::clone(known),
+                    (_, is_demotion) => {
+                        let redirect = self.redirect(trouble, &part.node, until).await;
+                        if is_demotion {
+                            demoted = Some(redirect.clone());
+                        }
+                        redirect
+                    }
+                };
+                match redirect {
                     Redirect::No => continue,
                     Redirect::Anew => anew.push(place),
                     Redirect::To { node, asking } => add(&mut next, &node, asking, place),

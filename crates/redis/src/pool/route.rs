@@ -40,7 +40,7 @@ impl Shared {
         for _ in 0..MOST_REDIRECTS {
             let Err(trouble) = &outcome else { return outcome };
             let mut asks = false;
-            match self.topology.redirect(trouble, &node).await {
+            match self.redirect(trouble, &node, until).await {
                 Redirect::No => return outcome,
                 Redirect::To { node: to, asking } => (node, asks) = (to, asking),
                 Redirect::Anew => node = self.topology.node(self.slot(command)?)?,
@@ -56,6 +56,21 @@ impl Shared {
             outcome = node.run(&self.tasks, command, asks, until).await;
         }
         outcome
+    }
+
+    /// Asks the topology, which may wait for a successor, for as long as the
+    /// caller does.
+    pub(super) async fn redirect(
+        &self,
+        trouble: &Trouble,
+        from: &Node,
+        until: Option<Deadline>,
+    ) -> Redirect {
+        let asking = self.topology.redirect(trouble, from);
+        match until {
+            None => asking.await,
+            Some(until) => until.limit(asking).await.unwrap_or(Redirect::No),
+        }
     }
 
     /// Returns the slot of a command where that matters.
