@@ -9,7 +9,8 @@ const README: &str = "crates/db-shard/README.md";
 const PROGRAM: &str = "outside/alone/src/main.rs";
 
 /// Runs the program of the README twice, the second time on the data of the
-/// first, and tests the crate that keeps its own pool.
+/// first, and tests the crate that keeps its own pool and the one that has
+/// nothing but a cache.
 pub(crate) fn run(workspace: &Workspace, options: &ServerOptions) -> Result<()> {
     let read = |name: &str| fs::read_to_string(workspace.root().join(name)).context(name);
     if program_of(&read(README)?) != Some(read(PROGRAM)?.as_str()) {
@@ -29,12 +30,15 @@ pub(crate) fn run(workspace: &Workspace, options: &ServerOptions) -> Result<()> 
             return Err(Failure::new(format!("{PROGRAM}: expected {expected:?}")));
         }
     }
-    let servers = Servers::provide(options, &[Kind::Database])?;
-    let mut cargo = Run::cargo().args(["test", "--locked"]);
-    for (name, value) in servers.variables() {
-        cargo = cargo.env(name, value);
+    let servers = Servers::provide(options, &[Kind::Database, Kind::Redis])?;
+    for name in ["own-pool", "cache-tls"] {
+        let mut cargo = Run::cargo().args(["test", "--locked"]);
+        for (name, value) in servers.variables() {
+            cargo = cargo.env(name, value);
+        }
+        cargo.within(&workspace.root().join("outside").join(name)).status()?;
     }
-    cargo.within(&workspace.root().join("outside/own-pool")).status()
+    Ok(())
 }
 
 /// Returns the first Rust program of a Markdown text.
