@@ -119,6 +119,11 @@ impl Command {
         self.name
     }
 
+    /// Returns the script that it runs, if it runs one.
+    pub(crate) fn script(&self) -> Option<&Script> {
+        self.script.as_ref()
+    }
+
     /// Tells whether it changes anything.
     #[must_use]
     pub fn access(&self) -> Access {

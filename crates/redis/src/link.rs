@@ -2,6 +2,7 @@ mod actor;
 mod trouble;
 
 use std::fmt;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -158,16 +159,20 @@ impl Link {
         asking: bool,
         until: Option<Deadline>,
     ) -> Outcome {
+        // What is rare is boxed: every caller's future would have to hold it.
         if asking {
-            let mut outcomes = self.run_all(tasks, &[command], true, until).await;
+            let mut outcomes = Box::pin(self.run_all(tasks, &[command], true, until)).await;
             return outcomes.pop().unwrap_or(Err(Trouble::Closed));
         }
-        let live = self.connected(tasks, until).await?;
+        let live = match self.live() {
+            Some(live) => live,
+            None => Box::pin(self.connected(tasks, until)).await?,
+        };
         let outcome = self.send(&live, command, Form::Digest, until).await;
         match outcome {
             Err(Trouble::Server(error)) if error.is_unknown_script() => {
                 self.shared.counters.script_loads.add(1);
-                self.send(&live, command, Form::Text, until).await
+                Box::pin(self.send(&live, command, Form::Text, until)).await
             }
             outcome => outcome,
         }
@@ -182,7 +187,7 @@ impl Link {
     ) -> Outcome {
         let mut connection = live.connection.clone();
         let packed = command.packed(&live.facts.run_id, form);
-        let sending = connection.send_packed_command(&packed);
+        let sending = pin!(connection.send_packed_command(&packed));
         let reply = self.bounded(until, sending).await?;
         Trouble::checked(Value::new(reply))
     }
@@ -230,14 +235,24 @@ impl Link {
         until: Option<Deadline>,
     ) -> Vec<Outcome> {
         let mut pipeline = Pipeline::with_capacity(commands.len());
+        let mut known: Vec<&str> = Vec::new();
         for command in commands {
             if asking {
                 pipeline.cmd("ASKING");
             }
+            // The first time as a whole: one that the server did not know would
+            // be carried out after those that follow it.
+            let form = match command.script() {
+                Some(script) if commands.len() > 1 && !known.contains(&script.digest()) => {
+                    known.push(script.digest());
+                    Form::Text
+                }
+                _ => form,
+            };
             pipeline.add_command(command.packed(&live.facts.run_id, form).into_owned());
         }
         let mut connection = live.connection.clone();
-        let sending = connection.send_packed_commands(&pipeline, 0, pipeline.len());
+        let sending = pin!(connection.send_packed_commands(&pipeline, 0, pipeline.len()));
         match self.bounded(until, sending).await {
             Ok(replies) => {
                 let step = if asking { 2 } else { 1 };
@@ -249,11 +264,12 @@ impl Link {
     }
 
     /// Bounds a request by the caller's deadline where that is nearer than the
-    /// driver's own time-out: one timer is enough.
+    /// driver's own time-out: one timer is enough. The request stays where it
+    /// is, because moving it in would double the caller's future.
     async fn bounded<T>(
         &self,
         until: Option<Deadline>,
-        sending: impl Future<Output = redis::RedisResult<T>>,
+        sending: Pin<&mut impl Future<Output = redis::RedisResult<T>>>,
     ) -> Result<T, Trouble> {
         let bound = self.shared.dialer.response_timeout();
         let left = until.map(Deadline::remaining).filter(|left| *left < bound);

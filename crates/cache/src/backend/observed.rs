@@ -1,7 +1,7 @@
-use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use tokio::time::Instant;
 use trine_core::{Counter, Deadline, ErrorKind, Histogram, Metrics};
@@ -30,7 +30,7 @@ impl<B: CacheBackend> Observed<B> {
             metrics: metrics.clone(),
             hits: found("hit"),
             misses: found("miss"),
-            operations: RwLock::default(),
+            operations: ArcSwap::default(),
         };
         Self { inner, recorder }
     }
@@ -42,14 +42,15 @@ struct Recorder {
     metrics: Metrics,
     hits: Counter,
     misses: Counter,
-    operations: RwLock<HashMap<&'static str, Arc<Series>>>,
+    /// Few: looking through them is cheaper than a hash.
+    operations: ArcSwap<Vec<(&'static str, Arc<Series>)>>,
 }
 
 /// The handles of one operation, made when it is first used.
 #[derive(Debug)]
 struct Series {
     duration: Histogram,
-    outcomes: [std::sync::OnceLock<Counter>; ErrorKind::ALL.len() + 1],
+    outcomes: [OnceLock<Counter>; ErrorKind::ALL.len() + 1],
 }
 
 impl Recorder {
@@ -57,17 +58,34 @@ impl Recorder {
         &self,
         operation: &'static str,
         call: impl Future<Output = Result<T>>,
+        failure: impl FnOnce(&T) -> Option<ErrorKind>,
     ) -> Result<T> {
         let began = Instant::now();
         let mut pending =
             Pending { recorder: self, operation, began, error: Some(ErrorKind::Interrupted) };
         let result = call.await;
-        pending.error = result.as_ref().err().map(crate::Error::kind);
+        pending.error = match &result {
+            Ok(value) => failure(value),
+            Err(error) => Some(error.kind()),
+        };
         result
     }
 
     fn finished(&self, operation: &'static str, elapsed: Duration, error: Option<ErrorKind>) {
-        let series = self.series(operation);
+        let known = self.operations.load();
+        match known.iter().find(|(name, _)| *name == operation) {
+            Some((_, series)) => self.count(operation, series, elapsed, error),
+            None => self.count(operation, &self.series(operation), elapsed, error),
+        }
+    }
+
+    fn count(
+        &self,
+        operation: &'static str,
+        series: &Series,
+        elapsed: Duration,
+        error: Option<ErrorKind>,
+    ) {
         series.duration.record(elapsed);
         let Some(outcome) = series.outcomes.get(error.map_or(0, |kind| kind as usize + 1)) else {
             return;
@@ -81,20 +99,21 @@ impl Recorder {
         counter.add(1);
     }
 
+    /// Makes the handles of an operation that was not used before. Should two
+    /// calls do so at once, both get handles of the same numbers.
     fn series(&self, operation: &'static str) -> Arc<Series> {
-        let known = self.operations.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(series) = known.get(operation) {
-            return Arc::clone(series);
-        }
-        drop(known);
-        let mut operations = self.operations.write().unwrap_or_else(PoisonError::into_inner);
-        let series = operations.entry(operation).or_insert_with(|| {
-            let labels = [("backend", self.backend), ("operation", operation)];
-            let help = "Time from the call to its answer.";
-            let duration = self.metrics.histogram("operation_duration_seconds", help, &labels);
-            Arc::new(Series { duration, outcomes: Default::default() })
+        let labels = [("backend", self.backend), ("operation", operation)];
+        let help = "Time from the call to its answer.";
+        let duration = self.metrics.histogram("operation_duration_seconds", help, &labels);
+        let series = Arc::new(Series { duration, outcomes: Default::default() });
+        self.operations.rcu(|known| {
+            let mut next = Vec::clone(known);
+            if !next.iter().any(|(name, _)| *name == operation) {
+                next.push((operation, Arc::clone(&series)));
+            }
+            next
         });
-        Arc::clone(series)
+        series
     }
 
     /// Counts the values that were asked for.
@@ -117,6 +136,18 @@ impl Recorder {
                 counter.add(u64::try_from(count).unwrap_or(u64::MAX));
             }
         }
+    }
+}
+
+/// An operation by itself failed if its reply says so; those of a batch have
+/// replies of their own.
+fn failure(outcome: &Outcome) -> Option<ErrorKind> {
+    match outcome {
+        Outcome::Ran(replies) => match &**replies {
+            [Reply::Failed(error)] => Some(error.kind()),
+            _ => None,
+        },
+        Outcome::Refused { .. } => None,
     }
 }
 
@@ -146,7 +177,7 @@ impl<B: CacheBackend> CacheBackend for Observed<B> {
     }
 
     async fn prove(&self, call: Call) -> Result<StoreFacts> {
-        self.recorder.record("prove", self.inner.prove(call)).await
+        self.recorder.record("prove", self.inner.prove(call), |_| None).await
     }
 
     async fn run(&self, call: Call, batch: Batch) -> Result<Outcome> {
@@ -156,7 +187,7 @@ impl<B: CacheBackend> CacheBackend for Observed<B> {
             _ if batch.is_atomic() => "atomic",
             _ => "pipeline",
         };
-        let result = self.recorder.record(operation, self.inner.run(call, batch)).await;
+        let result = self.recorder.record(operation, self.inner.run(call, batch), failure).await;
         if let Ok(Outcome::Ran(replies)) = &result {
             self.recorder.found(replies);
         }
@@ -164,7 +195,8 @@ impl<B: CacheBackend> CacheBackend for Observed<B> {
     }
 
     async fn scan(&self, call: Call, prefix: &str, cursor: Cursor, count: u32) -> Result<Page> {
-        self.recorder.record("scan", self.inner.scan(call, prefix, cursor, count)).await
+        let scanning = self.inner.scan(call, prefix, cursor, count);
+        self.recorder.record("scan", scanning, |_| None).await
     }
 
     fn stats(&self) -> StoreStats {

@@ -126,13 +126,13 @@ impl RedisBackend {
 
 /// Runs `work` with the caller's deadline in force.
 async fn within<T>(call: Call, work: impl Future<Output = T>) -> T {
+    let Some(deadline) = call.deadline else { return work.await };
     let current = CallContext::current();
-    match call.deadline {
-        Some(deadline) if current.deadline() != Some(deadline) => {
-            current.with_deadline(deadline).scope(work).await
-        }
-        _ => work.await,
+    if current.deadline() == Some(deadline) {
+        return work.await;
     }
+    // A service passes on the deadline that is in force, so this is rare.
+    Box::pin(current.with_deadline(deadline).scope(work)).await
 }
 
 #[async_trait]
@@ -163,8 +163,8 @@ impl CacheBackend for RedisBackend {
         match batch.ops() {
             [] if is_plain => Ok(Outcome::Ran(SmallVec::new())),
             [op] if is_plain => Ok(Outcome::one(self.one(call, op).await?)),
-            ops if !batch.is_atomic() => Ok(Outcome::Ran(self.pipeline(call, ops).await)),
-            _ => self.atomic(call, &batch).await,
+            ops if !batch.is_atomic() => Ok(Outcome::Ran(Box::pin(self.pipeline(call, ops)).await)),
+            _ => Box::pin(self.atomic(call, &batch)).await,
         }
     }
 

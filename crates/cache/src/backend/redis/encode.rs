@@ -162,6 +162,12 @@ impl RedisBackend {
 
     /// Returns the command that does all of an operation, if Redis has one.
     fn plain(&self, op: &Op) -> Option<Command> {
+        // The most frequent ones, without a detour.
+        match op {
+            Op::Get { key } => return Some(Command::read("GET").key(self.full_key(key))),
+            Op::Lookup { key } => return Some(Command::read("MGET").key(self.full_key(key))),
+            _ => {}
+        }
         let Step { action, life, words } = step(op);
         let mut words = words.into_iter();
         let Some(Word::Name(name)) = words.next() else { return None };
