@@ -32,7 +32,8 @@ pub(crate) mod tree;
 /// decides nothing, but that the last override of one key wins.
 ///
 /// A secret may be given as `name_file = "/run/secrets/name"` instead, which is
-/// read without its final line break, and may hold `${NAME}`, which stands for
+/// read without its final line break; either replaces the other where an earlier
+/// layer gave it. It may hold `${NAME}`, which stands for
 /// a variable (`$${` for the two characters themselves). Nothing else is
 /// expanded.
 ///

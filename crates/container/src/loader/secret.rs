@@ -36,6 +36,38 @@ pub(crate) fn resolve(
     secrets
 }
 
+/// Makes room for a layer: a secret that it gives is no longer the file that an
+/// earlier layer names for it, and the other way round.
+pub(crate) fn supersede(tree: &mut Tree, layer: &Map<String, Value>, schemas: &Schemas) {
+    make_room(tree.root_mut(), layer, schemas, &schemas.at(&Path::root()));
+}
+
+fn make_room(
+    under: &mut Map<String, Value>,
+    over: &Map<String, Value>,
+    schemas: &Schemas,
+    of_table: &[&Value],
+) {
+    for key in Schemas::keys(of_table) {
+        let inside = schemas.inside(of_table, &Step::Key(key.to_owned()));
+        let file = format!("{key}{FILE}");
+        if !is_secret(&inside) || (over.contains_key(key) && over.contains_key(&file)) {
+            continue;
+        }
+        if over.contains_key(key) {
+            under.remove(&file);
+        } else if over.contains_key(&file) {
+            under.remove(key);
+        }
+    }
+    for (key, value) in over {
+        if let (Some(Value::Object(under)), Value::Object(over)) = (under.get_mut(key), value) {
+            let inside = schemas.inside(of_table, &Step::Key(key.clone()));
+            make_room(under, over, schemas, &inside);
+        }
+    }
+}
+
 struct Resolver<'a> {
     tree: &'a Tree,
     schemas: &'a Schemas,

@@ -88,6 +88,18 @@ fn a_secret_and_its_file_are_one_too_many() {
 }
 
 #[test]
+fn a_later_layer_gives_a_secret_in_the_other_form() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("url");
+    std::fs::write(&file, "of the file").unwrap();
+    let variable = [("TRINE__APP__STORES__MAIN__URL", "of the variable")];
+    let found = server(&format!("url_file = {file:?}"), &variable).unwrap();
+    assert_eq!(found.url.expose(), "of the variable");
+    let variable = [("TRINE__APP__STORES__MAIN__URL_FILE", file.to_str().unwrap())];
+    assert_eq!(server("url = 'hunter2'", &variable).unwrap().url.expose(), "of the file");
+}
+
+#[test]
 fn no_error_ever_shows_a_secret() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("secret");
