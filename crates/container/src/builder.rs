@@ -13,6 +13,7 @@ use crate::{
 
 mod build;
 pub(crate) mod entry;
+mod needs;
 mod read;
 mod schema;
 mod treatment;
@@ -53,6 +54,8 @@ pub struct Builder {
 struct Slot {
     entry: Box<dyn Entry>,
     treatment: Treatment,
+    /// Whether it is left out if the configuration has no table for it.
+    is_on_demand: bool,
 }
 
 impl Builder {
@@ -76,9 +79,25 @@ impl Builder {
 
     /// Adds a named instance of a service.
     pub fn add_as<C: Component>(&mut self, instance: &str, component: C) -> Handle<C> {
+        self.push(instance, component, false)
+    }
+
+    /// Adds a named instance of a service that is only there if the
+    /// configuration has a table for it, such as `[redis.main]`. Without one,
+    /// nothing is behind its handle.
+    pub fn add_if_configured<C: Component>(&mut self, instance: &str, component: C) -> Handle<C> {
+        self.push(instance, component, true)
+    }
+
+    fn push<C: Component>(
+        &mut self,
+        instance: &str,
+        component: C,
+        is_on_demand: bool,
+    ) -> Handle<C> {
         let handle = Handle::of(instance);
         let entry = Box::new(Registered::new(Arc::clone(&handle.name), instance, component));
-        self.slots.push(Slot { entry, treatment: Treatment::default() });
+        self.slots.push(Slot { entry, treatment: Treatment::default(), is_on_demand });
         handle
     }
 
@@ -139,7 +158,8 @@ impl Configured {
     ///
     /// # Errors
     ///
-    /// Fails with [`Error::Missing`] if the handle is of another builder.
+    /// Fails with [`Error::Missing`] if the handle is of another builder, or if
+    /// the service was left out for want of a table.
     pub fn config<C: Component>(&self, handle: &Handle<C>) -> Result<&C::Config> {
         let entries = self.builder.slots.iter().map(|slot| &slot.entry);
         let mut named = entries.filter(|entry| *entry.name() == handle.name);

@@ -146,28 +146,61 @@ impl<C> fmt::Debug for Handle<C> {
 
 /// The name of a service that another one stands on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Need(Arc<str>);
+pub struct Need {
+    name: Arc<str>,
+    setting: Option<&'static str>,
+    is_vital: bool,
+}
 
 impl Need {
     /// Returns the need for the instance of a component that a configuration
     /// names, such as `"reports"`.
     #[must_use]
     pub fn instance<C: Component>(instance: &str) -> Self {
-        Self(full_name(C::NAME, instance))
+        Self::of(full_name(C::NAME, instance))
+    }
+
+    /// Names the setting that the need comes from, such as
+    /// `"backend.connection"`. If there is no such service, the configuration is
+    /// refused at that setting.
+    #[must_use]
+    pub fn with_setting(mut self, path: &'static str) -> Self {
+        self.setting = Some(path);
+        self
+    }
+
+    /// Says that the service can do nothing at all without this one: required
+    /// itself, it refuses a configuration in which this one is optional.
+    #[must_use]
+    pub fn vital(mut self) -> Self {
+        self.is_vital = true;
+        self
     }
 
     pub(crate) fn named(name: &str) -> Self {
-        Self(name.into())
+        Self::of(name.into())
+    }
+
+    fn of(name: Arc<str>) -> Self {
+        Self { name, setting: None, is_vital: false }
     }
 
     pub(crate) fn name(&self) -> &Arc<str> {
-        &self.0
+        &self.name
+    }
+
+    pub(crate) fn setting(&self) -> Option<&'static str> {
+        self.setting
+    }
+
+    pub(crate) fn is_vital(&self) -> bool {
+        self.is_vital
     }
 }
 
 impl<C> From<&Handle<C>> for Need {
     fn from(handle: &Handle<C>) -> Self {
-        Self(Arc::clone(&handle.name))
+        Self::of(Arc::clone(&handle.name))
     }
 }
 

@@ -95,7 +95,8 @@ impl Container {
     ///
     /// # Errors
     ///
-    /// Fails with [`Error::Missing`] if the handle is of another builder.
+    /// Fails with [`Error::Missing`] if the handle is of another builder, or if
+    /// the service was left out for want of a table.
     pub fn get<C: Component>(&self, handle: &Handle<C>) -> Result<Arc<C::Service>> {
         let service = self.shared.parts.typed.get(&handle.name);
         let service = service.and_then(|service| Arc::clone(service).downcast().ok());

@@ -121,11 +121,15 @@
 //!
 //! * `db-shard`: the component `Db`, the sharded database; `sqlite` and `mysql`
 //!   turn it on with an engine.
+//! * `redis`: the component `Redis`, and caches on Redis.
+//! * `cache`: the component `Cache`.
 //! * `telemetry`: `install_log`, a `tracing` subscriber for servers.
 
 #![forbid(unsafe_code)]
 
 mod builder;
+#[cfg(feature = "cache")]
+mod cache;
 mod component;
 mod config;
 mod container;
@@ -135,12 +139,16 @@ mod error;
 mod graph;
 mod loader;
 mod node;
+#[cfg(feature = "redis")]
+mod redis;
 mod settings;
 mod signals;
 #[cfg(feature = "telemetry")]
 mod telemetry;
 
 pub use builder::{Adopted, Builder, Configured};
+#[cfg(feature = "cache")]
+pub use cache::Cache;
 pub use component::{Component, Connections, Deps, Handle, Need};
 pub use config::ContainerConfig;
 pub use container::Container;
@@ -151,6 +159,8 @@ pub use error::{Error, Result, StopFailure, WiringProblem};
 pub use loader::Loader;
 pub use loader::environment::Environment;
 pub use loader::problem::{ConfigError, Problem};
+#[cfg(feature = "redis")]
+pub use redis::Redis;
 pub use settings::{Section, Settings};
 pub use signals::signals;
 #[cfg(feature = "telemetry")]

@@ -20,6 +20,7 @@ impl Builder {
             // What a file would have said is unknown; the rest would be noise.
             return Err(ConfigError::new(problems).into());
         }
+        self.slots.retain(|slot| !slot.is_on_demand || slot.has_table(tree.root()));
         self.complete(tree.root_mut());
         let secrets = secret::resolve(&mut tree, schemas, &loader.environment, &mut problems);
         check::check(&tree, schemas, &mut problems);
@@ -29,7 +30,8 @@ impl Builder {
         }
         let mut reader = Reader { tree: &tree, secrets, problems };
         let container = self.distribute(&mut reader);
-        let problems = reader.problems;
+        let mut problems = reader.problems;
+        self.check_needs(&tree, &mut problems);
         if problems.is_empty() { Ok(container) } else { Err(ConfigError::new(problems).into()) }
     }
 
@@ -63,14 +65,13 @@ impl Builder {
         for slot in &mut self.slots {
             let section = slot.entry.section();
             let mut table = reader.table(section);
-            let mut path = Path::root().key(section);
+            let path = slot.path();
             if slot.is_default() {
                 table.retain(|key, _| {
                     !instances.iter().any(|(of, name)| *of == section && name == key)
                 });
             } else {
                 let instance = slot.entry.instance();
-                path = path.key(instance);
                 table = table.remove(instance).and_then(into_table).unwrap_or_default();
             }
             reader.service(slot, &path, table);
@@ -164,5 +165,19 @@ fn into_table(value: Value) -> Option<Map<String, Value>> {
 impl Slot {
     pub(super) fn is_default(&self) -> bool {
         self.entry.instance() == DEFAULT
+    }
+
+    /// Returns where its settings are.
+    pub(super) fn path(&self) -> Path {
+        let section = Path::root().key(self.entry.section());
+        if self.is_default() { section } else { section.key(self.entry.instance()) }
+    }
+
+    fn has_table(&self, root: &Map<String, Value>) -> bool {
+        let section = root.get(self.entry.section());
+        if self.is_default() {
+            return section.is_some();
+        }
+        section.and_then(|section| section.get(self.entry.instance())).is_some()
     }
 }

@@ -7,6 +7,8 @@
     missing_docs
 )]
 
+#[cfg(feature = "cache")]
+mod cache;
 mod cycles;
 #[cfg(feature = "sqlite")]
 mod db;
@@ -15,6 +17,8 @@ mod health;
 mod instances;
 mod layers;
 mod problems;
+#[cfg(feature = "redis")]
+mod redis;
 mod rolling;
 mod run;
 mod secrets;
