@@ -1,6 +1,6 @@
 use std::time::SystemTime;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use trine_core::Secret;
 use trine_db_shard::{DbService, ShardId, Timestamp};
 use uuid::Uuid;
@@ -8,16 +8,21 @@ use uuid::Uuid;
 use crate::error::{Error, Result};
 use crate::passwords::Passwords;
 
+pub(crate) use cached::AccountCache;
+
+mod cached;
+
 /// Registers accounts and finds them again. Accounts live in the global
 /// database; their documents live in the shard that their id is assigned to.
 #[derive(Clone, Debug)]
 pub(crate) struct Accounts {
     db: DbService,
     passwords: Passwords,
+    cache: AccountCache,
 }
 
 /// An account as its owner sees it.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Account {
     pub(crate) id: Uuid,
     pub(crate) email: String,
@@ -41,8 +46,8 @@ pub(crate) struct Credentials {
 }
 
 impl Accounts {
-    pub(crate) fn new(db: DbService, passwords: Passwords) -> Self {
-        Self { db, passwords }
+    pub(crate) fn new(db: DbService, passwords: Passwords, cache: AccountCache) -> Self {
+        Self { db, passwords, cache }
     }
 
     /// Makes an account and returns its id and the shard of its documents.
@@ -100,13 +105,36 @@ impl Accounts {
         Ok(found.await?)
     }
 
-    /// Returns the account with this id.
+    /// Returns the account with this id, as it was at most `account_ttl` ago; a
+    /// change is seen at once.
     ///
     /// # Errors
     ///
     /// Fails with `Internal` if there is none: no account is ever removed. And
     /// with the errors of the database.
     pub(crate) async fn get(&self, id: Uuid) -> Result<Account> {
+        if let Some(account) = self.cache.find(id).await {
+            return Ok(account);
+        }
+        let account = self.read(id).await?;
+        self.cache.keep(&account).await;
+        Ok(account)
+    }
+
+    /// Gives the account another name and returns it.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get), and with the errors of the cache, which would
+    /// otherwise go on showing the old name.
+    pub(crate) async fn rename(&self, id: Uuid, name: Name) -> Result<Account> {
+        self.cache.forget(id).await?;
+        let update = "UPDATE account SET name = ? WHERE id = ?";
+        self.db.global().execute(update, (name.0, id)).await?;
+        self.read(id).await
+    }
+
+    async fn read(&self, id: Uuid) -> Result<Account> {
         let found = self
             .db
             .global()
@@ -191,7 +219,53 @@ impl Password {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use trine_cache::{CacheConfig, CacheService};
+    use trine_core::{Deadline, Tasks};
+    use trine_db_shard::DbConfig;
+
     use super::*;
+    use crate::schema;
+
+    const HOUR: Duration = Duration::from_secs(60 * 60);
+
+    #[tokio::test]
+    async fn a_row_is_cached_until_it_changes_and_read_without_a_cache() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = DbConfig::sqlite(folder.path(), 1);
+        let migrated = trine_db_shard::migrate(&config, &schema::migrations()).await.unwrap();
+        assert!(migrated.is_complete());
+        let db = DbService::connect(&config).await.unwrap();
+        let cache = CacheService::connect(&CacheConfig::memory()).await.unwrap();
+        let passwords = Passwords::new(1, HOUR, &Tasks::new("test")).unwrap();
+        let rows = AccountCache::new(cache.clone(), HOUR, HOUR);
+        let accounts = Accounts::new(db.clone(), passwords, rows.clone());
+        let registration = Registration {
+            email: Email::parse("ann@example.com").unwrap(),
+            name: Name::parse("Ann").unwrap(),
+            password: Password::parse(Secret::new("correct horse")).unwrap(),
+        };
+        let (id, _) = accounts.register(registration).await.unwrap();
+        let name = async || accounts.get(id).await.unwrap().name;
+        let old = accounts.get(id).await.unwrap();
+        assert_eq!(old.name, "Ann");
+        let elsewhere = "UPDATE account SET name = 'Eve' WHERE id = ?";
+        db.global().execute(elsewhere, (id,)).await.unwrap();
+        assert_eq!(name().await, "Ann", "the row is not read again");
+
+        let renamed = accounts.rename(id, Name::parse("Bob").unwrap()).await.unwrap();
+        assert_eq!((renamed.name.as_str(), name().await.as_str()), ("Bob", "Bob"));
+        // Somebody has read the row before the change and comes late.
+        rows.keep(&old).await;
+        assert_eq!(name().await, "Bob");
+
+        cache.shutdown(Deadline::after(HOUR)).await.unwrap();
+        assert_eq!(name().await, "Bob", "without a cache the row is read");
+        let refused = accounts.rename(id, Name::parse("Eve").unwrap()).await;
+        assert!(matches!(refused, Err(Error::Cache(_))), "{refused:?}");
+        assert_eq!(name().await, "Bob", "and not changed");
+    }
 
     #[test]
     fn addresses_are_folded_and_checked() {

@@ -1,4 +1,3 @@
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -14,8 +13,8 @@ use crate::config::StarterConfig;
 use crate::documents::Documents;
 use crate::registration_limit::RegistrationLimit;
 use crate::sessions::Sessions;
-use crate::tokens::{TokenDigest, digest};
 
+use access::AdminDigest;
 use places::Places;
 use upload::Uploads;
 
@@ -46,7 +45,7 @@ pub(crate) struct Api {
     pub(crate) documents: Documents,
     pub(crate) db: DbService,
     registrations: RegistrationLimit,
-    admin: Option<Arc<TokenDigest>>,
+    admin: Option<AdminDigest>,
     request_timeout: Duration,
     uploads: Uploads,
     /// Places for documents that are sent.
@@ -62,7 +61,6 @@ impl Api {
         config: &StarterConfig,
         tasks: &Tasks,
     ) -> Self {
-        let admin = config.admin_token.as_ref();
         let request_timeout = config.request_timeout.get();
         let places = || Places::new(DOCUMENTS, DOCUMENTS_OF_ONE);
         Self {
@@ -71,7 +69,7 @@ impl Api {
             documents,
             db,
             registrations: RegistrationLimit::new(&config.registration),
-            admin: admin.map(|token| Arc::new(digest(token.expose().as_bytes()))),
+            admin: config.admin_token.as_ref().map(AdminDigest::of),
             request_timeout,
             uploads: Uploads::new(places(), request_timeout, tasks.clone()),
             downloads: places(),
@@ -89,8 +87,9 @@ impl Api {
     /// Returns the routes below `/api`.
     pub(crate) fn routes(self) -> Router {
         let owned = Router::new()
+            .route("/api/sessions", delete(sessions::log_out_everywhere))
             .route("/api/sessions/current", delete(sessions::log_out))
-            .route("/api/me", get(accounts::me))
+            .route("/api/me", get(accounts::me).patch(accounts::rename))
             .route("/api/documents", get(documents::list))
             .route(
                 "/api/documents/{key}",

@@ -16,13 +16,10 @@ pub(crate) struct StarterConfig {
     /// bytes; monitors show it for `/health` and `/metrics`. Without it, nobody
     /// is an administrator.
     pub(crate) admin_token: Option<Secret>,
-    /// How long an access token is good for. Default: 12h.
-    pub(crate) session_lifetime: Span,
-    /// Most sessions of one account; a login beyond that ends the oldest.
-    /// Default: 32.
-    pub(crate) sessions_per_account: NonZeroU32,
-    /// Longest time of one request, as far as the starter and its databases
-    /// decide. Default: 30s.
+    /// How long the row of an account is cached. Default: 30s.
+    pub(crate) account_ttl: Span,
+    /// Longest time of one request, as far as the starter, its databases and
+    /// its cache decide. Default: 30s.
     pub(crate) request_timeout: Span,
     /// Most passwords hashed at the same time, 19 MiB each. Default: the number
     /// of cores.
@@ -62,8 +59,7 @@ impl Default for StarterConfig {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             admin_token: None,
-            session_lifetime: Span::secs(12 * 60 * 60),
-            sessions_per_account: NonZeroU32::MIN.saturating_add(31),
+            account_ttl: Span::secs(30),
             request_timeout: Span::secs(30),
             hashes_at_once: None,
             login: LoginConfig::default(),
@@ -104,7 +100,7 @@ impl Settings for StarterConfig {
             problems.push("admin_token: must have at least 16 bytes".to_owned());
         }
         let positive = [
-            ("session_lifetime", self.session_lifetime),
+            ("account_ttl", self.account_ttl),
             ("request_timeout", self.request_timeout),
             ("login.window", self.login.window),
             ("registration.window", self.registration.window),

@@ -49,6 +49,9 @@ pub(crate) enum Error {
     /// Too many failed logins of this account or from this address.
     #[error("too many failed logins")]
     TooManyFailures { wait: Duration },
+    /// The account has as many sessions as it may.
+    #[error("this account has as many sessions as it may have; log out of one first")]
+    TooManySessions,
     /// Too many registrations from this address.
     #[error("too many registrations from this address")]
     TooManyRegistrations { wait: Duration },
@@ -71,6 +74,9 @@ pub(crate) enum Error {
     /// A database operation failed.
     #[error(transparent)]
     Db(#[from] db::Error),
+    /// An operation of the cache failed.
+    #[error(transparent)]
+    Cache(#[from] trine_cache::Error),
 }
 
 /// What is wrong with the token of a call.
@@ -97,7 +103,7 @@ impl Fault for Error {
                 ErrorKind::Invalid
             }
             Self::UploadTimedOut => ErrorKind::Timeout,
-            Self::EmailTaken => ErrorKind::Conflict,
+            Self::EmailTaken | Self::TooManySessions => ErrorKind::Conflict,
             Self::NoDocument | Self::NoShard { .. } => ErrorKind::NotFound,
             Self::WrongPassword | Self::NoSession(_) | Self::NotAdmin => ErrorKind::Denied,
             Self::TooManyFailures { .. }
@@ -106,7 +112,8 @@ impl Fault for Error {
             | Self::NoPlace => ErrorKind::Exhausted,
             Self::NoRandomness { .. } => ErrorKind::Unavailable,
             Self::Internal { .. } => ErrorKind::Internal,
-            Self::Db(error) => kind_of_database(error.kind()),
+            Self::Db(error) => kind_of_backend(error.kind()),
+            Self::Cache(error) => kind_of_cache(error.kind()),
         }
     }
 
@@ -122,6 +129,7 @@ impl Fault for Error {
             Self::TooManyFailures { wait } | Self::TooManyRegistrations { wait } => Some(*wait),
             Self::TooManyHashes | Self::NoPlace => Some(Duration::from_secs(1)),
             Self::Db(error) => error.retry_after(),
+            Self::Cache(_) if self.kind() == ErrorKind::Unavailable => Some(Duration::from_secs(1)),
             _ => None,
         }
     }
@@ -129,7 +137,7 @@ impl Fault for Error {
     fn public_detail(&self) -> Option<Cow<'_, str>> {
         match self {
             Self::Db(error) => error.public_detail(),
-            Self::Internal { .. } | Self::NoRandomness { .. } => None,
+            Self::Cache(_) | Self::Internal { .. } | Self::NoRandomness { .. } => None,
             // Written for strangers: they repeat nothing that was stored.
             other => Some(other.to_string().into()),
         }
@@ -146,10 +154,20 @@ impl Fault for Error {
     }
 }
 
-/// Returns what the kind of a database failure is to a caller. Our account's
+/// Returns what the kind of a failure of the cache is to a caller. Whether an
+/// answer was late or lost makes no difference: what is done with the cache may
+/// be done again, and that it is away says nothing about anybody's session.
+fn kind_of_cache(kind: ErrorKind) -> ErrorKind {
+    match kind {
+        ErrorKind::Timeout | ErrorKind::OutcomeUnknown => ErrorKind::Unavailable,
+        other => kind_of_backend(other),
+    }
+}
+
+/// Returns what the kind of a backend's failure is to a caller. Our account's
 /// rights, our statements and what they name are none of its faults: where one
 /// is, the method that asked answers with a variant of its own.
-fn kind_of_database(kind: ErrorKind) -> ErrorKind {
+fn kind_of_backend(kind: ErrorKind) -> ErrorKind {
     match kind {
         ErrorKind::Denied | ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::Unsupported => {
             ErrorKind::Internal
@@ -182,8 +200,21 @@ mod tests {
     }
 
     #[test]
+    fn an_outage_of_the_cache_is_never_an_end_of_a_session() {
+        for kind in ErrorKind::ALL {
+            assert!(
+                !matches!(kind_of_cache(kind), ErrorKind::Denied | ErrorKind::NotFound),
+                "{kind}"
+            );
+        }
+        for kind in [ErrorKind::Unavailable, ErrorKind::Timeout, ErrorKind::OutcomeUnknown] {
+            assert_eq!(kind_of_cache(kind), ErrorKind::Unavailable);
+        }
+    }
+
+    #[test]
     fn of_a_database_only_what_passes_or_conflicts_is_told() {
-        let told = ErrorKind::ALL.map(kind_of_database).into_iter().zip(ErrorKind::ALL);
+        let told = ErrorKind::ALL.map(kind_of_backend).into_iter().zip(ErrorKind::ALL);
         let hidden: Vec<_> = told.filter(|(told, kind)| told != kind).collect();
         let ours =
             [ErrorKind::Invalid, ErrorKind::NotFound, ErrorKind::Denied, ErrorKind::Unsupported];

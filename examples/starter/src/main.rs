@@ -1,7 +1,7 @@
 //! A runnable server over the Trine services: accounts, sessions and documents.
 //!
-//! Accounts and sessions live in the global database, documents in the shard of
-//! their owner. `README.md` beside this file says how to run it.
+//! Accounts live in the global database, documents in the shard of their owner,
+//! sessions in the cache. `README.md` beside this file says how to run it.
 
 #![forbid(unsafe_code)]
 
@@ -17,12 +17,13 @@ mod failure;
 mod import;
 mod login_limit;
 mod passwords;
+mod random;
 mod registration_limit;
 mod schema;
+mod session_key;
 mod sessions;
 mod sources;
 mod terminal;
-mod tokens;
 mod wiring;
 
 use std::process::ExitCode;

@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use trine_core::{CallContext, Deadline, Secret, Tasks};
 
 use crate::error::{Error, Result};
-use crate::tokens::fill_random;
+use crate::random::fill_random;
 
 /// Most callers that wait for their turn; more are refused at once.
 const WAITING: usize = 256;

@@ -1,57 +1,35 @@
 use trine_core::{MigrationScope, MigrationSet, MigrationStep};
 
-/// Returns the tables of the starter: accounts and sessions in the global
-/// database, documents in every shard.
+/// Returns the tables of the starter: accounts in the global database,
+/// documents in every shard.
 pub(crate) fn migrations() -> [MigrationSet; 2] {
     [global(), shards()]
 }
 
 fn global() -> MigrationSet {
-    let set = MigrationSet::new("starter-accounts", MigrationScope::Global).step(
-        MigrationStep::new(1, "accounts and sessions")
+    MigrationSet::new("starter-accounts", MigrationScope::Global).step(
+        MigrationStep::new(1, "accounts")
             .on(
                 "sqlite",
-                [
-                    "CREATE TABLE account (
+                ["CREATE TABLE account (
                         id BLOB NOT NULL PRIMARY KEY,
                         email TEXT NOT NULL UNIQUE,
                         name TEXT NOT NULL,
                         password_hash TEXT NOT NULL,
                         created_at INTEGER NOT NULL
-                    ) WITHOUT ROWID",
-                    "CREATE TABLE session (
-                        token_digest BLOB NOT NULL PRIMARY KEY,
-                        account_id BLOB NOT NULL REFERENCES account (id),
-                        expires_at INTEGER NOT NULL
-                    ) WITHOUT ROWID",
-                    "CREATE INDEX session_expires ON session (expires_at)",
-                ],
+                    ) WITHOUT ROWID"],
             )
             .on(
                 "mysql",
-                [
-                    "CREATE TABLE account (
+                ["CREATE TABLE account (
                         id BINARY(16) NOT NULL PRIMARY KEY,
                         email VARCHAR(254) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
                         name VARCHAR(100) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
                         password_hash VARCHAR(255) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
                         created_at DATETIME(6) NOT NULL,
                         UNIQUE KEY account_email (email)
-                    ) ENGINE=InnoDB",
-                    "CREATE TABLE session (
-                        token_digest BINARY(32) NOT NULL PRIMARY KEY,
-                        account_id BINARY(16) NOT NULL,
-                        expires_at DATETIME(6) NOT NULL,
-                        KEY session_expires (expires_at),
-                        CONSTRAINT session_account
-                            FOREIGN KEY (account_id) REFERENCES account (id)
-                    ) ENGINE=InnoDB",
-                ],
+                    ) ENGINE=InnoDB"],
             ),
-    );
-    let index = "CREATE INDEX session_of_account ON session (account_id, expires_at)";
-    set.step(
-        MigrationStep::new(2, "sessions of an account").on("sqlite", [index]).on("mysql", [index]),
     )
 }
 

@@ -1,90 +1,60 @@
-use std::fmt;
-use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use async_trait::async_trait;
-use tokio_util::sync::CancellationToken;
-use trine_core::{Outage, Report, Secret};
-use trine_db_shard::Timestamp;
+use trine_cache::{CacheService, CreateOutcome, SessionToken, SessionsConfig};
+use trine_core::Secret;
 use uuid::Uuid;
 
 use crate::accounts::{Accounts, Email, Password};
-use crate::config::StarterConfig;
+use crate::config::LoginConfig;
 use crate::error::{Error, NoSession, Result};
 use crate::login_limit::{Caller, LoginLimit};
 use crate::passwords::Passwords;
-use crate::tokens::{Token, TokenDigest};
 
-pub(crate) use sql::SqlSessions;
-
-mod sql;
-
-/// Where sessions are kept: by the digest of their token, with the account and
-/// the moment they expire.
-#[async_trait]
-pub(crate) trait SessionStore: fmt::Debug + Send + Sync + 'static {
-    /// Adds a session.
-    async fn insert(&self, digest: TokenDigest, account: Uuid, expires_at: Timestamp)
-    -> Result<()>;
-
-    /// Removes the sessions of `account` but those `keep` that expire last. Of
-    /// sessions that expire at the same moment it may remove more. Idempotent.
-    async fn trim(&self, account: Uuid, keep: u32) -> Result<()>;
-
-    /// Returns whose session it is, `None` if there is none at `now`.
-    async fn find(&self, digest: TokenDigest, now: Timestamp) -> Result<Option<Uuid>>;
-
-    /// Removes a session. Idempotent.
-    async fn remove(&self, digest: TokenDigest) -> Result<()>;
-
-    /// Removes what has expired at `now`, in steps that hold no lock for long.
-    async fn sweep(&self, now: Timestamp) -> Result<()>;
-}
-
-/// Logs accounts in and out.
+/// Logs accounts in and out. Their sessions live in the cache.
 #[derive(Clone, Debug)]
 pub(crate) struct Sessions {
     accounts: Accounts,
     passwords: Passwords,
     limit: Arc<LoginLimit>,
-    store: Arc<dyn SessionStore>,
-    lifetime: Duration,
-    per_account: NonZeroU32,
+    store: trine_cache::Sessions<()>,
 }
 
 impl Sessions {
+    /// Returns the sessions kept in `cache`.
+    ///
+    /// # Errors
+    ///
+    /// Never fails: the configuration was checked when it was read.
     pub(crate) fn new(
         accounts: Accounts,
         passwords: Passwords,
-        store: Arc<dyn SessionStore>,
-        config: &StarterConfig,
-    ) -> Self {
-        Self {
-            accounts,
-            passwords,
-            limit: Arc::new(LoginLimit::new(&config.login)),
-            store,
-            lifetime: config.session_lifetime.get(),
-            per_account: config.sessions_per_account,
-        }
+        cache: &CacheService,
+        config: &SessionsConfig,
+        login: &LoginConfig,
+    ) -> Result<Self> {
+        let store = trine_cache::Sessions::open(cache, config)?;
+        Ok(Self { accounts, passwords, limit: Arc::new(LoginLimit::new(login)), store })
     }
 
     /// Checks a password and returns the token of a new session with its
-    /// lifetime. If the account has too many sessions, its oldest end.
+    /// lifetime, as far as it is used. If the account has too many sessions, the
+    /// one that was unused for longest ends.
     ///
     /// # Errors
     ///
     /// Fails with [`Error::WrongPassword`] for a wrong password and, after the
     /// same time, for an address without an account; with
     /// [`Error::TooManyFailures`] once too many of these came from the address
-    /// or for the account; and with the errors of the database.
+    /// or for the account; with [`Error::TooManySessions`] if the settings end
+    /// no session to make room; and with the errors of the database and of the
+    /// cache.
     pub(crate) async fn log_in(
         &self,
         email: &Email,
         password: Secret,
         caller: Caller<'_>,
-    ) -> Result<(Token, Duration)> {
+    ) -> Result<(SessionToken, Duration)> {
         if password.expose().len() > Password::MAX {
             return Err(Error::invalid("password", "at most 1024 bytes"));
         }
@@ -102,59 +72,66 @@ impl Sessions {
             return Err(Error::WrongPassword);
         };
         self.accounts.assign_shard(id).await?;
-        let token = Token::random()?;
-        let expires_at = Timestamp::from(SystemTime::now()).plus(self.lifetime);
-        self.store.trim(id, self.per_account.get() - 1).await?;
-        self.store.insert(token.digest(), id, expires_at).await?;
-        Ok((token, self.lifetime))
+        match self.store.create(&user(id), &()).await? {
+            CreateOutcome::Created(created) => {
+                let session = created.session;
+                let lifetime = session.ends_at.duration_since(session.created_at);
+                Ok((created.token, lifetime.unwrap_or_default()))
+            }
+            _ => Err(Error::TooManySessions),
+        }
     }
 
-    /// Returns whose token it is.
+    /// Returns whose token it is, and notes that it was used.
     ///
     /// # Errors
     ///
     /// Fails with [`Error::NoSession`] if the token is unknown or expired, and
-    /// with the errors of the store.
-    pub(crate) async fn authenticate(&self, token: &Token) -> Result<Uuid> {
-        let found = self.store.find(token.digest(), SystemTime::now().into()).await?;
-        found.ok_or(Error::NoSession(NoSession::Unknown))
+    /// with the errors of the cache: an outage ends no session.
+    pub(crate) async fn authenticate(&self, token: &str) -> Result<Uuid> {
+        let found = self.store.get(token).await?;
+        let session = found.ok_or(Error::NoSession(NoSession::Unknown))?;
+        Uuid::try_parse(&session.user).map_err(|cause| Error::Internal {
+            what: "reading whose session it is",
+            cause: cause.into(),
+        })
     }
 
     /// Ends the session of `token`.
     ///
     /// # Errors
     ///
-    /// Fails with the errors of the store.
-    pub(crate) async fn log_out(&self, token: &Token) -> Result<()> {
-        self.store.remove(token.digest()).await
+    /// Fails with the errors of the cache.
+    pub(crate) async fn log_out(&self, token: &str) -> Result<()> {
+        self.store.revoke(token).await?;
+        Ok(())
+    }
+
+    /// Ends every session of `account`.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the errors of the cache.
+    pub(crate) async fn log_out_everywhere(&self, account: Uuid) -> Result<()> {
+        self.store.revoke_all(&user(account)).await?;
+        Ok(())
     }
 }
 
-/// Removes expired sessions again and again, until `token` is cancelled.
-pub(crate) async fn sweep_forever(store: Arc<dyn SessionStore>, token: CancellationToken) {
-    const PAUSE: Duration = Duration::from_secs(60);
-    let mut outage = Outage::new();
-    while token.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_some() {
-        match store.sweep(SystemTime::now().into()).await {
-            Ok(_) => {
-                if let Some(failures) = outage.over() {
-                    tracing::warn!(failures, "expired sessions are removed again");
-                }
-            }
-            Err(error) => {
-                if let Some(failures) = outage.failed() {
-                    tracing::warn!(error = %Report(&error), failures, "expired sessions not removed");
-                }
-            }
-        }
-    }
+/// Returns what the account is called in its sessions.
+fn user(account: Uuid) -> String {
+    account.to_string()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
+    use trine_cache::CacheConfig;
     use trine_db_shard::{DbConfig, DbService};
 
     use super::*;
+    use crate::accounts::AccountCache;
     use crate::schema;
 
     const ANN: Caller<'_> = Caller { account: "ann@example.com", address: None };
@@ -166,13 +143,15 @@ mod tests {
         let migrated = trine_db_shard::migrate(&config, &schema::migrations()).await.unwrap();
         assert!(migrated.is_complete());
         let db = DbService::connect(&config).await.unwrap();
+        let cache = CacheService::connect(&CacheConfig::memory()).await.unwrap();
         let tasks = trine_core::Tasks::new("test");
-        let passwords = Passwords::new(1, Duration::from_secs(9), &tasks).unwrap();
-        let accounts = Accounts::new(db.clone(), passwords.clone());
-        let mut config = StarterConfig::default();
-        config.login.failures_per_account = NonZeroU32::MIN;
-        let store = Arc::new(SqlSessions::new(db));
-        let sessions = Sessions::new(accounts, passwords.clone(), store, &config);
+        let second = Duration::from_secs(1);
+        let passwords = Passwords::new(1, second * 9, &tasks).unwrap();
+        let rows = AccountCache::new(cache.clone(), second, second);
+        let accounts = Accounts::new(db.clone(), passwords.clone(), rows);
+        let login = LoginConfig { failures_per_account: NonZeroU32::MIN, ..LoginConfig::default() };
+        let config = SessionsConfig::new(Secret::new("k".repeat(32)));
+        let sessions = Sessions::new(accounts, passwords.clone(), &cache, &config, &login).unwrap();
         let email = Email::parse(ANN.account).unwrap();
         let log_in = || sessions.log_in(&email, Secret::new("wrong password"), ANN);
         let hashing = async {

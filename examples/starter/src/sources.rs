@@ -11,6 +11,7 @@ use trine::{Environment, Loader};
 
 use crate::cli::{Serve, Sources};
 use crate::failure::Failure;
+use crate::session_key::SessionKey;
 
 /// The settings of the profile that the program brings with it.
 const PROD: &str = include_str!("../config/prod.toml");
@@ -27,6 +28,7 @@ pub(crate) struct Settings {
     pub(crate) loader: Loader,
     /// The folder of the embedded databases, `None` with database servers.
     pub(crate) data: Option<PathBuf>,
+    session_key: Option<SessionKey>,
 }
 
 impl Settings {
@@ -41,15 +43,16 @@ impl Settings {
         environment: Environment,
     ) -> Result<Self, Failure> {
         let is_prod = sources.profile.as_deref() == Some(PROD_NAME);
-        let (mut loader, data) = if is_prod {
+        let (mut loader, data, session_key) = if is_prod {
             if sources.data.is_some() {
                 let text = "--data means nothing with --profile prod: its databases are servers";
                 return Err(Failure::Usage(text.to_owned()));
             }
-            (Loader::new().with_defaults(PROD), None)
+            (Loader::new().with_defaults(PROD), None, None)
         } else {
             let data = sources.data.clone().unwrap_or_else(|| PathBuf::from("trine-data"));
-            (Loader::new().with_defaults(embedded(&data)?), Some(data))
+            let key = SessionKey::find(&data)?;
+            (Loader::new().with_defaults(embedded(&data, &key)?), Some(data), Some(key))
         };
         match (&sources.config, &sources.profile) {
             (Some(config), Some(profile)) if config.is_dir() => {
@@ -75,7 +78,7 @@ impl Settings {
         if let Some(address) = serve.listen {
             loader = loader.with_override("--listen", "starter.listen", address.to_string());
         }
-        Ok(Self { loader: loader.with_environment(environment), data })
+        Ok(Self { loader: loader.with_environment(environment), data, session_key })
     }
 
     /// Makes the folder of the embedded databases, if there is to be one, for
@@ -97,6 +100,16 @@ impl Settings {
         warn_of_others(&fs::metadata(path).map_err(failed)?, path);
         Ok(())
     }
+
+    /// Keeps the key of the sessions in the data folder, if there is one and it
+    /// is not kept yet.
+    ///
+    /// # Errors
+    ///
+    /// Fails if its file cannot be written.
+    pub(crate) fn keep_session_key(&self) -> Result<(), Failure> {
+        self.session_key.as_ref().map_or(Ok(()), SessionKey::keep)
+    }
 }
 
 #[cfg(unix)]
@@ -109,19 +122,39 @@ fn warn_of_others(folder: &fs::Metadata, path: &Path) {
     }
 }
 
-/// Returns the settings of the embedded profile: everything below `data`, and
-/// no waiting for load balancers that are not there.
-fn embedded(data: &Path) -> Result<String, Failure> {
-    let mut toml =
-        String::from("[container]\ndrain_delay = \"0s\"\n[telemetry]\nfilter = \"warn\"\n");
+/// The settings of the embedded profile that do not depend on its folder: no
+/// waiting for load balancers that are not there, and sessions in memory, of
+/// which none is dropped to make room.
+const EMBEDDED: &str = r#"
+[container]
+drain_delay = "0s"
+[telemetry]
+filter = "warn"
+[cache]
+backend = { kind = "memory", when_full = "refuse" }
+[sessions]
+idle = "12h"
+absolute = "12h"
+"#;
+
+/// Returns the settings of the embedded profile: everything below `data`.
+fn embedded(data: &Path, key: &SessionKey) -> Result<String, Failure> {
+    // JSON escapes texts the way TOML does.
+    let quoted = |path: &Path| match path.to_str() {
+        Some(path) => Ok(Value::from(path)),
+        None => {
+            let text = format!("--data {}: expected a name in UTF-8", data.display());
+            Err(Failure::Usage(text))
+        }
+    };
+    let mut toml = String::from(EMBEDDED);
+    // Writing to a string does not fail.
+    let _ = match key.fresh() {
+        Some(fresh) => write!(toml, "key = \"{}\"\n", fresh.expose()),
+        None => write!(toml, "key_file = {}\n", quoted(key.file())?),
+    };
     let mut add = |name: &str, file: &str| {
-        let path = data.join(file);
-        let path = path.to_str().ok_or_else(|| {
-            Failure::Usage(format!("--data {}: expected a name in UTF-8", data.display()))
-        })?;
-        // JSON escapes texts the way TOML does.
-        let path = Value::from(path);
-        // Writing to a string does not fail.
+        let path = quoted(&data.join(file))?;
         let _ = write!(toml, "[database.{name}]\nkind = \"sqlite\"\npath = {path}\nreaders = 2\n");
         Ok::<(), Failure>(())
     };

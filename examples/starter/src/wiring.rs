@@ -1,17 +1,17 @@
 use std::sync::Arc;
 
-use trine::{Builder, Configured, Container, Db, Handle, Loader, Section, TelemetryConfig};
-use trine_core::Intensity;
+use trine::{Builder, Cache, Configured, Container, Db, Handle, Loader, Section, TelemetryConfig};
+use trine_cache::SessionsConfig;
 use trine_db_shard::DbConfig;
 
-use crate::accounts::Accounts;
+use crate::accounts::{AccountCache, Accounts};
 use crate::api::Api;
 use crate::config::StarterConfig;
 use crate::documents::Documents;
 use crate::failure::Failure;
 use crate::passwords::Passwords;
 use crate::schema;
-use crate::sessions::{SessionStore, Sessions, SqlSessions, sweep_forever};
+use crate::sessions::Sessions;
 
 /// What the process consists of, before its configuration is read.
 #[derive(Debug)]
@@ -19,6 +19,7 @@ pub(crate) struct Wiring {
     pub(crate) builder: Builder,
     db: Handle<Db>,
     starter: Section<StarterConfig>,
+    sessions: Section<SessionsConfig>,
     telemetry: Section<TelemetryConfig>,
 }
 
@@ -28,6 +29,7 @@ pub(crate) struct Plan {
     configured: Configured,
     db: Handle<Db>,
     pub(crate) starter: Arc<StarterConfig>,
+    sessions: Arc<SessionsConfig>,
     pub(crate) telemetry: Arc<TelemetryConfig>,
 }
 
@@ -45,9 +47,14 @@ impl Wiring {
         let mut builder = Builder::new();
         let db = schema::migrations().into_iter().fold(Db::new(), Db::with_migrations);
         let db = builder.add(db);
+        builder.add(Cache::new());
+        // What the cache of the profile `prod` is on.
+        #[cfg(feature = "redis")]
+        builder.add_if_configured("main", trine::Redis::new());
         let starter = builder.section("starter");
+        let sessions = builder.section("sessions");
         let telemetry = builder.section("telemetry");
-        Self { builder, db, starter, telemetry }
+        Self { builder, db, starter, sessions, telemetry }
     }
 
     /// Reads the configuration.
@@ -58,8 +65,9 @@ impl Wiring {
     pub(crate) fn configure(self, loader: &Loader) -> Result<Plan, Failure> {
         let configured = self.builder.configure(loader)?;
         let starter = configured.section(&self.starter)?;
+        let sessions = configured.section(&self.sessions)?;
         let telemetry = configured.section(&self.telemetry)?;
-        Ok(Plan { configured, db: self.db, starter, telemetry })
+        Ok(Plan { configured, db: self.db, starter, sessions, telemetry })
     }
 }
 
@@ -81,19 +89,14 @@ impl Plan {
     pub(crate) fn build(self) -> Result<App, Failure> {
         let config = self.starter;
         let container = self.configured.build()?;
-        let (db, tasks) = (container.db()?, container.tasks());
+        let (db, cache, tasks) = (container.db()?, container.cache()?, container.tasks());
         let longest_wait = config.request_timeout.get();
         let passwords = Passwords::new(config.hashes(), longest_wait, tasks)?;
-        let accounts = Accounts::new(db.clone(), passwords.clone());
+        let rows = AccountCache::new(cache.clone(), config.account_ttl.get(), longest_wait);
+        let accounts = Accounts::new(db.clone(), passwords.clone(), rows);
         let documents = Documents::new(db.clone());
-        let store: Arc<dyn SessionStore> = Arc::new(SqlSessions::new(db.clone()));
-        let token = tasks.token();
-        let sweep = {
-            let store = Arc::clone(&store);
-            move || sweep_forever(Arc::clone(&store), token.clone())
-        };
-        tasks.supervise("sweep sessions", Intensity::default(), sweep);
-        let sessions = Sessions::new(accounts.clone(), passwords, store, &config);
+        let sessions =
+            Sessions::new(accounts.clone(), passwords, &cache, &self.sessions, &config.login)?;
         let api = Api::new(accounts.clone(), sessions, documents.clone(), db, &config, tasks);
         Ok(App { container, accounts, documents, api })
     }

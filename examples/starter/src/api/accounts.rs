@@ -60,10 +60,30 @@ pub(super) async fn me(
     State(api): State<Api>,
     Extension(Owner(account_id)): Extension<Owner>,
 ) -> Result<Json<Me>> {
-    let Account { id, email, name, created_at } = api.accounts.get(account_id).await?;
+    shown(&api, api.accounts.get(account_id).await?).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Changes {
+    name: String,
+}
+
+/// `PATCH /api/me`
+pub(super) async fn rename(
+    State(api): State<Api>,
+    Extension(Owner(account_id)): Extension<Owner>,
+    ProblemJson(changes): ProblemJson<Changes>,
+) -> Result<Json<Me>> {
+    let name = Name::parse(&changes.name)?;
+    shown(&api, api.accounts.rename(account_id, name).await?).await
+}
+
+async fn shown(api: &Api, account: Account) -> Result<Json<Me>> {
+    let Account { id, email, name, created_at } = account;
     let shard_id = api.accounts.assign_shard(id).await?;
     Ok(Json(Me {
-        account_id,
+        account_id: id,
         shard_id,
         email,
         name,

@@ -8,7 +8,7 @@ use trine_axum::ProblemJson;
 use trine_core::Secret;
 
 use super::Api;
-use super::access::session_token;
+use super::access::{Owner, session_token};
 use crate::accounts::Email;
 use crate::error::Result;
 use crate::login_limit::Caller;
@@ -36,11 +36,20 @@ pub(super) async fn log_in(
     let address = client.map(|Extension(ConnectInfo(client))| client.ip());
     let caller = Caller { account: email.as_str(), address };
     let (token, lifetime) = api.sessions.log_in(&email, login.password, caller).await?;
-    Ok(Json(Opened { access_token: token.expose(), expires_in: lifetime.as_secs() }))
+    Ok(Json(Opened { access_token: token.expose().to_owned(), expires_in: lifetime.as_secs() }))
 }
 
 /// `DELETE /api/sessions/current`
 pub(super) async fn log_out(State(api): State<Api>, headers: HeaderMap) -> Result<StatusCode> {
-    api.sessions.log_out(&session_token(&headers)?).await?;
+    api.sessions.log_out(session_token(&headers)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `DELETE /api/sessions`
+pub(super) async fn log_out_everywhere(
+    State(api): State<Api>,
+    Extension(Owner(account)): Extension<Owner>,
+) -> Result<StatusCode> {
+    api.sessions.log_out_everywhere(account).await?;
     Ok(StatusCode::NO_CONTENT)
 }

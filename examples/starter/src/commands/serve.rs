@@ -21,6 +21,7 @@ pub(super) async fn run(serve: Serve, settings: Settings, plan: Plan) -> Result<
         return Err(Failure::Usage(format!("--import {}: no such folder", folder.display())));
     }
     settings.make_data_folder()?;
+    settings.keep_session_key()?;
     let address = plan.starter.listen;
     let app = plan.build()?;
     let job = serve.import.map(|folder| ImportJob { folder, data: settings.data.clone() });

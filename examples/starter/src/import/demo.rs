@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use crate::accounts::{Accounts, Email, Name, Password, Registration};
 use crate::error::Result;
-use crate::tokens::fill_random;
+use crate::random::fill_random;
 
 /// The account that imported documents belong to.
 #[derive(Debug)]
@@ -64,10 +64,12 @@ mod tests {
     use std::time::Duration;
 
     use futures_util::FutureExt;
+    use trine_cache::{CacheConfig, CacheService};
     use trine_core::Tasks;
     use trine_db_shard::{DbConfig, DbService};
 
     use super::*;
+    use crate::accounts::AccountCache;
     use crate::passwords::Passwords;
     use crate::schema;
 
@@ -87,7 +89,9 @@ mod tests {
         assert!(migrated.is_complete());
         let db = DbService::connect(&config).await.unwrap();
         let passwords = Passwords::new(1, Duration::from_secs(60), &Tasks::new("test")).unwrap();
-        let accounts = Accounts::new(db, passwords);
+        let cache = CacheService::connect(&CacheConfig::memory()).await.unwrap();
+        let second = Duration::from_secs(1);
+        let accounts = Accounts::new(db, passwords, AccountCache::new(cache, second, second));
         let email = Email::parse(DemoAccount::EMAIL).unwrap();
         let dies = DemoAccount::find_or_make(&accounts, |_| panic!("on purpose"));
         AssertUnwindSafe(dies).catch_unwind().await.unwrap_err();

@@ -23,6 +23,30 @@ pub(crate) async fn an_account_is_registered_and_logs_in(home: Home) {
     assert_eq!(me["name"], "Ann");
 }
 
+pub(crate) async fn an_account_is_renamed_for_everybody_at_once(home: Home) {
+    let starter = home.serve().await;
+    let ann = starter.account("ann@example.com").await;
+    for name in ["Bea", "Cleo"] {
+        let before = ann.get("/api/me").await.expect(StatusCode::OK).json;
+        // Asked for meanwhile, it is either the old or the new name.
+        let readers = join_all((0..8).map(|_| ann.get("/api/me")));
+        let change = ann.patch("/api/me", json!({ "name": name }));
+        let (seen, renamed) = tokio::join!(readers, change);
+        let renamed = renamed.expect(StatusCode::OK).json;
+        assert_eq!(renamed["name"], name);
+        for answer in seen {
+            let seen = answer.expect(StatusCode::OK).json;
+            assert!(seen == before || seen == renamed, "{seen}");
+        }
+        for _ in 0..4 {
+            assert_eq!(ann.get("/api/me").await.expect(StatusCode::OK).json, renamed);
+        }
+    }
+    ann.patch("/api/me", json!({ "name": " " })).await.expect_problem(422, Some("name"));
+    ann.patch("/api/me", json!({ "email": "x@y.z" })).await.expect_problem(422, Some("email"));
+    starter.client().patch("/api/me", json!({ "name": "Eve" })).await.expect_problem(401, None);
+}
+
 pub(crate) async fn of_fifty_registrations_of_one_address_one_wins(home: Home) {
     let starter = home.serve().await;
     let client = starter.client();

@@ -70,6 +70,10 @@ impl Client {
         self.send(self.request(Method::POST, path).json(&body)).await
     }
 
+    pub(crate) async fn patch(&self, path: &str, body: Value) -> Answer {
+        self.send(self.request(Method::PATCH, path).json(&body)).await
+    }
+
     /// `name` is escaped already.
     pub(crate) async fn put(&self, name: &str, text: impl Into<reqwest::Body>) -> Answer {
         self.send(self.request(Method::PUT, &format!("/api/documents/{name}")).body(text)).await

@@ -41,6 +41,28 @@ mod sqlite {
     }
 
     #[trine_testkit::test]
+    async fn the_key_of_sessions_is_made_once_and_is_its_owners() {
+        let home = Home::sqlite();
+        let file = home.data().join("sessions.key");
+        let mut kept = Vec::new();
+        for _ in 0..2 {
+            let starter = home.serve().await;
+            assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+            kept.push(fs::read_to_string(&file).unwrap());
+            starter.process.terminate().unwrap();
+            starter.process.wait(BOUND).await.unwrap();
+            assert!(!starter.process.log().contains(&kept[0]));
+        }
+        assert_eq!(kept[0], kept[1]);
+        assert_eq!(kept[0].len(), 64);
+        // What the owner gives instead replaces the file.
+        let home = home.with_setting("sessions", "key = \"too short\"");
+        let (status, said) = home.run(["--listen", "127.0.0.1:0"]).await;
+        assert_eq!(status.code(), Some(2), "{said}");
+        assert!(said.contains("sessions.key: 9 bytes, expected at least 32"), "{said}");
+    }
+
+    #[trine_testkit::test]
     async fn an_address_that_is_taken_is_named() {
         let (home, other) = (Home::sqlite(), Home::sqlite());
         let starter = home.serve().await;
@@ -53,7 +75,7 @@ mod sqlite {
     #[trine_testkit::test]
     async fn everything_wrong_with_the_configuration_is_listed_at_once() {
         let home = Home::sqlite()
-            .with_setting("starter", "sesion_lifetime = \"1h\"")
+            .with_setting("starter", "acount_ttl = \"1h\"")
             .with_setting("starter.login", "window = 5")
             .with_setting("starter.login", "failures_per_account = 0")
             .with_setting("db", "max_rows = 0")
@@ -62,8 +84,8 @@ mod sqlite {
         let (status, said) = home.run(["--listen", "127.0.0.1:0"]).await;
         assert_eq!(status.code(), Some(2), "{said}");
         for expected in [
-            "starter.sesion_lifetime",
-            "did you mean `session_lifetime`?",
+            "starter.acount_ttl",
+            "did you mean `account_ttl`?",
             "starter.login.window",
             "starter.login.failures_per_account",
             "db.max_rows",
@@ -121,7 +143,9 @@ mod sqlite {
         let (status, said) = home.run(["config", "schema"]).await;
         assert_eq!(status.code(), Some(0), "{said}");
         let schema: serde_json::Value = serde_json::from_str(&said).unwrap();
-        for section in ["starter", "db", "database", "container", "telemetry"] {
+        for section in
+            ["starter", "db", "database", "container", "telemetry", "cache", "redis", "sessions"]
+        {
             assert!(!schema["properties"][section].is_null(), "{section}");
         }
         let token = &schema["$defs"]["StarterConfig"]["properties"]["admin_token"];

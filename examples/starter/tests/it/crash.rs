@@ -54,6 +54,9 @@ async fn kill_the_starter(home: Home, mut plan: SoakPlan) {
         starter = home.listen("127.0.0.1:0").await;
         starter.client().until_ready(READY).await;
         slowest = slowest.max(start.elapsed());
+        if !home.keeps_sessions() {
+            book.log_in_again(&starter.client()).await;
+        }
         assert_clean(round, book.audit(&starter.client()).await);
     }
     assert!(book.documents() > 0, "no document was acknowledged");
@@ -146,6 +149,7 @@ mod sqlite {
         }
         let starter = home.listen("127.0.0.1:0").await;
         starter.client().until_ready(BOUND).await;
+        book.log_in_again(&starter.client()).await;
         let audit = book.audit(&starter.client()).await;
         assert!(!audit.is_ok_and(|audit| audit.is_clean()), "a loss was not noticed");
     }

@@ -5,6 +5,7 @@ macro_rules! on_every_engine {
     ($($check:ident::$name:ident),+ $(,)?) => {
         on_every_engine!(@engine sqlite, Sqlite, $($check::$name),+);
         on_every_engine!(@engine mariadb, MariaDb, $($check::$name),+);
+        on_every_engine!(@engine sqlite_and_redis, SqliteAndRedis, $($check::$name),+);
     };
     (@engine $module:ident, $engine:ident, $($check:ident::$name:ident),+) => {
         mod $module {
@@ -20,6 +21,7 @@ macro_rules! on_every_engine {
 
 on_every_engine!(
     accounts::an_account_is_registered_and_logs_in,
+    accounts::an_account_is_renamed_for_everybody_at_once,
     accounts::of_fifty_registrations_of_one_address_one_wins,
     accounts::too_many_registrations_have_to_wait,
     accounts::what_is_wrong_with_a_registration_is_named,
@@ -34,6 +36,7 @@ on_every_engine!(
     documents::what_is_wrong_with_a_document_is_named,
     import::a_folder_is_imported_and_imported_again,
     sessions::a_login_does_not_tell_which_half_is_wrong,
+    sessions::a_log_out_everywhere_ends_every_session_of_the_account,
     sessions::a_session_ends_when_asked_to_and_in_time,
     sessions::of_too_many_sessions_the_oldest_end,
     sessions::too_many_failed_logins_have_to_wait,

@@ -1,4 +1,4 @@
-//! Where a starter lives: its folder, configuration and databases.
+//! Where a starter lives: its folder, configuration, databases and Redis.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use trine_testkit::{Child, ChildBuilder, MariaDb, TestDatabase};
+use trine_testkit::{Child, ChildBuilder, MariaDb, Redis, RedisPersistence, TestDatabase};
 
 use crate::client::Client;
 
@@ -18,10 +18,17 @@ const DATABASES: usize = 3;
 
 pub(crate) const ADMIN_TOKEN: &str = "test-administrator-token";
 
+/// Any key will do, as long as all processes of a home have the same.
+const SESSION_KEY: &str = "the session key of tests, 32 bytes";
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Engine {
+    /// The embedded profile: sessions in memory.
     Sqlite,
+    /// The profile `prod`: sessions on Redis.
     MariaDb,
+    /// Embedded databases, and sessions on Redis.
+    SqliteAndRedis,
 }
 
 /// A folder with a configuration, and databases that are up to date.
@@ -37,6 +44,10 @@ impl Home {
     pub(crate) async fn new(engine: Engine) -> Self {
         let home = match engine {
             Engine::Sqlite => return Self::sqlite(),
+            Engine::SqliteAndRedis => {
+                let server = Redis::shared().await.unwrap();
+                return Self::sqlite_and_redis(&server.url(), &server.namespace());
+            }
             Engine::MariaDb => Self::with_empty_databases().await,
         };
         home.migrate().await;
@@ -50,7 +61,7 @@ impl Home {
         for _ in 0..DATABASES {
             databases.push(server.database().await.unwrap());
         }
-        Self::mariadb(databases)
+        Self::mariadb(databases).await
     }
 
     /// Returns a home on a server of its own, which may be killed.
@@ -60,7 +71,7 @@ impl Home {
         for _ in 0..DATABASES {
             databases.push(server.database().await.unwrap());
         }
-        let home = Self::mariadb(databases);
+        let home = Self::mariadb(databases).await;
         home.migrate().await;
         (home, server)
     }
@@ -69,13 +80,28 @@ impl Home {
         Self::with(Engine::Sqlite, "", Vec::new())
     }
 
+    /// Returns a home whose sessions are on a Redis of its own, which may be
+    /// killed and forgets nothing.
+    pub(crate) async fn with_own_redis() -> (Self, Redis) {
+        let server = Redis::builder().persistence(RedisPersistence::Always).start().await.unwrap();
+        (Self::sqlite_and_redis(&server.url(), &server.namespace()), server)
+    }
+
+    fn sqlite_and_redis(url: &str, namespace: &str) -> Self {
+        let cache = "[cache]\nbackend = { kind = \"redis\" }\n";
+        let settings = format!("{}{cache}", sessions_on(url, namespace));
+        Self::with(Engine::SqliteAndRedis, &settings, Vec::new())
+    }
+
     /// The first database is the global one, the others are shards.
-    fn mariadb(databases: Vec<TestDatabase>) -> Self {
+    async fn mariadb(databases: Vec<TestDatabase>) -> Self {
         let names = ["global", "shard_0", "shard_1"];
         let section = |(name, database): (&str, &TestDatabase)| {
             format!("[database.{name}]\nurl = \"{}\"\n", database.url())
         };
-        let settings: String = names.into_iter().zip(&databases).map(section).collect();
+        let mut settings: String = names.into_iter().zip(&databases).map(section).collect();
+        let server = Redis::shared().await.unwrap();
+        settings += &sessions_on(&server.url(), &server.namespace());
         Self::with(Engine::MariaDb, &settings, databases)
     }
 
@@ -87,6 +113,11 @@ impl Home {
         );
         let folder = TempDir::new().unwrap();
         Self { folder, settings, engine, _databases: held }
+    }
+
+    /// Tells whether a session outlives the process that made it.
+    pub(crate) fn keeps_sessions(&self) -> bool {
+        self.engine != Engine::Sqlite
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -130,7 +161,9 @@ impl Home {
         let program = Child::builder(env!("CARGO_BIN_EXE_trine-starter"));
         let program = program.arg("--config").arg(config.to_str().unwrap());
         match self.engine {
-            Engine::Sqlite => program.arg("--data").arg(self.data().to_str().unwrap()),
+            Engine::Sqlite | Engine::SqliteAndRedis => {
+                program.arg("--data").arg(self.data().to_str().unwrap())
+            }
             Engine::MariaDb => program.args(["--profile", "prod"]),
         }
     }
@@ -154,6 +187,15 @@ impl Home {
     pub(crate) async fn listen(&self, address: &str) -> Starter {
         Starter::of(self.command().args(["--listen", address]).spawn().unwrap()).await
     }
+}
+
+/// Returns the settings of sessions that any process may ask for.
+fn sessions_on(url: &str, namespace: &str) -> String {
+    format!(
+        "[redis.main]\nnamespace = \"{namespace}\"\n\
+         [redis.main.server]\nkind = \"single\"\nurl = \"{url}\"\n\
+         [sessions]\nkey = \"{SESSION_KEY}\"\n"
+    )
 }
 
 /// A running starter.

@@ -141,6 +141,7 @@ mod sqlite {
         let health = admin.get("/health").await.expect(StatusCode::OK).json;
         assert_eq!(health["status"], "up", "{health}");
         assert!(health.to_string().contains("db.default"), "{health}");
+        assert!(health.to_string().contains("cache.default"), "{health}");
         let metrics = admin.get("/metrics").await.expect(StatusCode::OK).text;
         assert!(metrics.contains("trine_db_operations_total{"), "{metrics}");
     }
@@ -171,6 +172,9 @@ mod mariadb {
     #[trine_testkit::test(timeout = "120s")]
     async fn it_lives_and_waits_while_its_database_is_away() {
         let (home, server) = Home::with_own_server().await;
+        let starter = home.serve().await;
+        let token = starter.account("bob@example.com").await.token().to_owned();
+        starter.process.kill().await.unwrap();
         server.kill().await.unwrap();
         let starter = home.listen("127.0.0.1:0").await;
         let client = starter.client();
@@ -180,9 +184,10 @@ mod mariadb {
             sleep(Duration::from_millis(100)).await;
         }
         client.get("/api/me").await.expect_problem(401, None);
-        client.with_token("0".repeat(64)).get("/api/me").await.expect_problem(503, None);
+        client.with_token(&token).get("/api/me").await.expect_problem(503, None);
         server.restart().await.unwrap();
         client.until_ready(BOUND).await;
+        client.with_token(&token).get("/api/me").await.expect(StatusCode::OK);
         starter.account("ann@example.com").await.put("x", "y").await.expect(StatusCode::OK);
     }
 }

@@ -77,6 +77,15 @@ impl Book {
         }
     }
 
+    /// Logs every writer in again, where sessions ended with the process.
+    pub(crate) async fn log_in_again(&self, client: &Client) {
+        let emails: Vec<_> = self.writers.lock().unwrap().keys().cloned().collect();
+        for email in emails.iter().filter(|email| !email.is_empty()) {
+            let token = client.log_in(email).await.token().to_owned();
+            self.writer(email, |writer| writer.token = token);
+        }
+    }
+
     /// Lets every writer write until the token is cancelled, and one more
     /// register accounts. Failures are noted and change nothing.
     pub(crate) async fn write(self: &Arc<Self>, url: &str, stop: &CancellationToken) -> Tally {
