@@ -87,6 +87,10 @@
 //!   nothing up and is tried for ever
 //!   (`a_dependency_that_comes_up_late_is_waited_for`,
 //!   `an_optional_service_that_is_away_holds_nothing_up_and_comes_later`).
+//! * A process lives without an optional Redis and the caches on it, and has
+//!   them when they come, whether they were away at the start or went later
+//!   (`an_optional_redis_that_is_away_at_the_start_holds_nothing_up_and_comes_later`,
+//!   `an_optional_redis_that_dies_leaves_the_process_ready_and_comes_back`).
 //! * An optional service never makes the process unready, a required one that
 //!   damps its answer with core's `Probe` after three checks in a row and no
 //!   more (`a_storm_of_an_optional_service_never_makes_the_process_unready`,

@@ -5,7 +5,7 @@ macro_rules! on_every_engine {
     ($($check:ident::$name:ident),+ $(,)?) => {
         on_every_engine!(@engine sqlite, Sqlite, $($check::$name),+);
         on_every_engine!(@engine mariadb, MariaDb, $($check::$name),+);
-        on_every_engine!(@engine sqlite_and_redis, SqliteAndRedis, $($check::$name),+);
+        on_every_engine!(@engine redis, SqliteAndRedis, $($check::$name),+);
     };
     (@engine $module:ident, $engine:ident, $($check:ident::$name:ident),+) => {
         mod $module {

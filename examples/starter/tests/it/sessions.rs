@@ -146,7 +146,7 @@ mod sqlite {
     }
 }
 
-mod sqlite_and_redis {
+mod redis {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
 
