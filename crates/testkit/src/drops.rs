@@ -5,7 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
-use self::drive::{Driven, drive};
+use self::drive::{Driven, Patience, drive};
 pub use self::verdict::Verdict;
 use crate::Rng;
 
@@ -56,8 +56,9 @@ where
 /// Where and how often a future is dropped before it has finished.
 ///
 /// The harness polls by hand, inside the runtime of the test: it polls again
-/// only after the future has woken it, so real input and output drive it, and a
-/// drop counts only if the poll before it answered `Pending`.
+/// only after the future has woken it (or when [nudging](Self::nudging)), so real
+/// input and output drive it, and a drop counts only if the poll before it
+/// answered `Pending`.
 ///
 /// One poll can pass several await points when everything is ready at once. To
 /// see each packet of a reply on its own, set the replies of a
@@ -66,7 +67,7 @@ where
 pub struct DropPlan<'a> {
     mode: Mode,
     feed: Box<dyn FnMut() + 'a>,
-    stall: Duration,
+    patience: Patience,
     most_points: u64,
 }
 
@@ -150,8 +151,8 @@ impl<'a> DropPlan<'a> {
     }
 
     fn new(mode: Mode) -> Self {
-        let stall = Duration::from_secs(10);
-        Self { mode, feed: Box::new(|| {}), stall, most_points: 10_000 }
+        let patience = Patience { stall: Duration::from_secs(10), nudge: None };
+        Self { mode, feed: Box::new(|| {}), patience, most_points: 10_000 }
     }
 
     /// Calls `feed` after each pending poll of a future that is kept.
@@ -165,7 +166,16 @@ impl<'a> DropPlan<'a> {
     /// Default: 10 s.
     #[must_use]
     pub fn with_stall_time(mut self, stall: Duration) -> Self {
-        self.stall = stall;
+        self.patience.stall = stall;
+        self
+    }
+
+    /// Polls a future again after so much real time although nothing has woken
+    /// it: one that shares its connection with others is woken by the last of
+    /// its packets only, and is to be dropped between them. Default: never.
+    #[must_use]
+    pub fn nudging(mut self, every: Duration) -> Self {
+        self.patience.nudge = Some(every);
         self
     }
 
@@ -202,7 +212,7 @@ impl<'a> DropPlan<'a> {
         let seed = targets.seed();
         let mut round = 0;
         while let Some(target) = targets.next(&report) {
-            let driven = drive(make(), target, self.stall, &mut *self.feed).await;
+            let driven = drive(make(), target, self.patience, &mut *self.feed).await;
             let (pending, finished) = match driven {
                 Driven::Finished { pending } => (pending, true),
                 Driven::Dropped { pending } | Driven::Stalled { pending } => (pending, false),
@@ -211,7 +221,7 @@ impl<'a> DropPlan<'a> {
             match driven {
                 Driven::Finished { .. } => report.finished += 1,
                 Driven::Stalled { .. } => {
-                    return Err(DropFailure::Stalled { point, seed, after: self.stall });
+                    return Err(DropFailure::Stalled { point, seed, after: self.patience.stall });
                 }
                 Driven::Dropped { .. } if target >= self.most_points => {
                     return Err(DropFailure::Endless { point, seed });
@@ -324,9 +334,10 @@ impl Drop for Checking {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::sync::Arc;
 
-    use tokio::sync::Semaphore;
+    use tokio::sync::{Notify, Semaphore};
     use tokio::task::yield_now;
 
     use super::*;
@@ -420,6 +431,35 @@ mod tests {
     #[tokio::test]
     async fn a_future_that_nothing_wakes_is_reported() {
         let plan = DropPlan::random(1, 1).with_stall_time(Duration::from_millis(20));
+        let failure = plan.run(std::future::pending::<()>, async |_| {}).await.unwrap_err();
+        assert!(matches!(failure, DropFailure::Stalled { .. }), "{failure}");
+    }
+
+    /// Woken by the last of five steps only.
+    #[tokio::test]
+    async fn a_nudged_future_is_dropped_before_it_is_woken() {
+        let steps = Cell::new(0);
+        let last = Notify::new();
+        let feed = || {
+            steps.set(steps.get() + 1);
+            if steps.get() == 5 {
+                last.notify_one();
+            }
+        };
+        let mut pending = Vec::new();
+        let plan = DropPlan::every_await().nudging(Duration::from_millis(1)).feeding(feed);
+        let check = async |point: DropPoint| {
+            pending.push((point.pending, steps.replace(0)));
+        };
+        let report = plan.run(|| last.notified(), check).await.unwrap();
+        assert_eq!(pending, [(1, 0), (2, 1), (3, 2), (4, 3), (5, 4), (5, 5)]);
+        assert_eq!(report, DropReport { confirmed: 5, finished: 1, deepest: 5 });
+    }
+
+    #[tokio::test]
+    async fn a_nudged_future_that_nothing_wakes_is_reported() {
+        let plan = DropPlan::random(1, 1).nudging(Duration::from_millis(1));
+        let plan = plan.with_stall_time(Duration::from_millis(20));
         let failure = plan.run(std::future::pending::<()>, async |_| {}).await.unwrap_err();
         assert!(matches!(failure, DropFailure::Stalled { .. }), "{failure}");
     }

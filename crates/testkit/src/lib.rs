@@ -51,7 +51,7 @@
 //! Docker or `TRINE_TEST_MARIADB_URL` and `TRINE_TEST_REDIS_URL`. Redis with TLS,
 //! with sentinels and in a cluster is not started in Docker, and neither
 //! sentinels nor clusters have TLS. [`Flow::Step`] and [`Flow::Packets`] know the
-//! packets of MySQL only.
+//! packets of MySQL and Redis, and nothing of them under TLS.
 //!
 //! # Feature flags
 //!
@@ -93,7 +93,7 @@ pub use ledger::{Ledger, LedgerAudit};
 #[cfg(feature = "mariadb")]
 pub use mariadb::{MariaDb, MariaDbBuilder, SharedMariaDb, TestDatabase};
 pub use process::{Child, ChildBuilder};
-pub use proxy::{Door, Flow, Proxy, ProxyBytes, Side};
+pub use proxy::{Door, Flow, Protocol, Proxy, ProxyBytes, Side};
 #[cfg(feature = "redis")]
 pub use redis::{
     Redis, RedisBuilder, RedisCluster, RedisClusterBuilder, RedisPersistence, RedisReply,

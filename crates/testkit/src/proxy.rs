@@ -1,5 +1,6 @@
 mod buffer;
 mod door;
+mod framing;
 mod link;
 mod pump;
 
@@ -75,12 +76,23 @@ pub enum Flow {
     /// This many more bytes pass on each connection, then both its ends are
     /// reset, as by a server that crashed. `ResetAfter(0)` resets at once.
     ResetAfter(u64),
-    /// One packet of the MySQL protocol passes for each
-    /// [`step`](Proxy::step).
+    /// One packet of the [`Protocol`] passes for each [`step`](Proxy::step).
     Step,
-    /// One packet of the MySQL protocol passes, then nothing for this long, so
+    /// One packet of the [`Protocol`] passes, then nothing for this long, so
     /// that its reader is polled for each.
     Packets(Duration),
+}
+
+/// What the ends of a [`Proxy`] speak, which says where packets end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// That of MySQL and MariaDB.
+    #[default]
+    Mysql,
+    /// That of Redis, version 2 or 3: a packet is one reply or command with all
+    /// its elements.
+    Redis,
 }
 
 /// What happens to connections that are about to be made.
@@ -119,6 +131,7 @@ pub struct ProxyBytes {
 
 #[derive(Clone, Debug)]
 struct Settings {
+    protocol: Protocol,
     door: Door,
     requests: Setting,
     replies: Setting,
@@ -155,6 +168,7 @@ impl Proxy {
         let addr = SocketAddr::from(([127, 0, 0, 1], free_port()?));
         let pass = Setting { flow: Flow::Pass, times: 0 };
         let settings = watch::Sender::new(Settings {
+            protocol: Protocol::default(),
             door: Door::Open,
             requests: pass,
             replies: pass,
@@ -175,6 +189,13 @@ impl Proxy {
         let proxy = Self { addr, settings, door, counters };
         proxy.set_door(Door::Open).await?;
         Ok(proxy)
+    }
+
+    /// Sets what is spoken on connections made from now on. Default: MySQL.
+    #[must_use]
+    pub fn speaking(self, protocol: Protocol) -> Self {
+        self.settings.send_modify(|settings| settings.protocol = protocol);
+        self
     }
 
     /// Returns the address to connect to.

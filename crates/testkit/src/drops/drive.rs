@@ -17,18 +17,34 @@ pub(super) enum Driven {
     Stalled { pending: u64 },
 }
 
+/// How long a future is left alone that nothing wakes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// Until it counts as stalled.
+    pub(super) stall: Duration,
+    /// Until it is polled all the same.
+    pub(super) nudge: Option<Duration>,
+}
+
+impl Patience {
+    fn step(self) -> Duration {
+        self.nudge.unwrap_or(self.stall).min(self.stall)
+    }
+}
+
 /// Polls `future` until it is ready, or has answered `Pending` `target` times
 /// and is dropped right there.
 pub(super) async fn drive<F: Future>(
     future: F,
     target: u64,
-    stall: Duration,
+    patience: Patience,
     feed: &mut (dyn FnMut() + '_),
 ) -> Driven {
     let woken = Arc::new(Woken::default());
     let waker = Waker::from(Arc::clone(&woken));
     let mut future = Box::pin(future);
     let mut pending = 0;
+    let mut unwoken = Duration::ZERO;
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
             drop(output);
@@ -42,8 +58,13 @@ pub(super) async fn drive<F: Future>(
         feed();
         tokio::select! {
             biased;
-            () = woken.0.notified() => {}
-            () = real_sleep(stall) => return Driven::Stalled { pending },
+            () = woken.0.notified() => unwoken = Duration::ZERO,
+            () = real_sleep(patience.step()) => {
+                unwoken += patience.step();
+                if unwoken >= patience.stall {
+                    return Driven::Stalled { pending };
+                }
+            }
         }
     }
 }

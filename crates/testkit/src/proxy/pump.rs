@@ -9,7 +9,8 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep_until};
 
-use super::buffer::{Buffer, Framing};
+use super::buffer::Buffer;
+use super::framing::Framing;
 use super::{Flow, Setting, Settings};
 
 /// Most bytes held back per direction; beyond it the sender has to wait.
@@ -62,7 +63,8 @@ pub(super) async fn pump(
     passed: &AtomicU64,
 ) -> Ended {
     let (setting, mut steps) = current(&mut settings, direction);
-    let mut valve = Valve::new(setting);
+    let framing = Framing::of(settings.borrow().protocol);
+    let mut valve = Valve::new(setting, framing);
     let mut held = Buffer::default();
     let mut is_over = false;
     let mut chunk = [0; 16 * 1_024];
@@ -142,8 +144,7 @@ struct Valve {
 }
 
 impl Valve {
-    fn new(setting: Setting) -> Self {
-        let framing = Framing::default();
+    fn new(setting: Setting, framing: Framing) -> Self {
         Self { setting, framing, since_set: 0, granted: 0, next_at: Instant::now() }
     }
 
@@ -176,7 +177,7 @@ impl Valve {
             Flow::Throttle(rate) => Turn::Write(most.min((rate / THROTTLE_TICKS).max(1) as usize)),
             Flow::Step | Flow::Packets(_) => {
                 // The rest of a packet that began to pass before belongs to it.
-                match self.granted.max(self.framing.left()) {
+                match self.granted.max(self.framing.left(held)) {
                     0 if self.framing.next_packet(held).is_none() => Turn::Wait,
                     0 if self.setting.flow == Flow::Step => Turn::Permit,
                     0 => Turn::Write(self.framing.next_packet(held).unwrap_or(0).min(most)),
@@ -208,7 +209,7 @@ impl Valve {
                 let span = Duration::from_secs_f64(bytes.len() as f64 / f64::from(rate));
                 self.next_at = self.next_at.max(now) + span;
             }
-            Flow::Packets(pause) if self.framing.left() == 0 => self.next_at = now + pause,
+            Flow::Packets(pause) if self.framing.is_between() => self.next_at = now + pause,
             _ => {}
         }
     }

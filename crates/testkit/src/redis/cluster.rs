@@ -5,7 +5,7 @@ mod view;
 use crate::engine;
 use crate::error::{Error, Result};
 use crate::port::free_port;
-use crate::proxy::Proxy;
+use crate::proxy::{Protocol, Proxy};
 use crate::redis::cluster::view::{SLOTS, View};
 use crate::redis::conf::{self, Conf};
 use crate::redis::local::{self, LocalServer, Role};
@@ -142,6 +142,7 @@ impl RedisCluster {
             ]);
             if builder.is_proxied {
                 let proxy = Proxy::to(([127, 0, 0, 1], server.port()).into()).await?;
+                let proxy = proxy.speaking(Protocol::Redis);
                 server.tell([
                     format!("cluster-announce-port {}", proxy.addr().port()),
                     format!("cluster-announce-bus-port {bus}"),

@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
-use trine_testkit::{Door, Flow, Proxy, Result, Side};
+use trine_testkit::{Door, DropPlan, Flow, Protocol, Proxy, Result, Side};
 
 /// Longest wait for what must happen.
 const SOON: Duration = Duration::from_secs(10);
@@ -364,20 +364,57 @@ fn packet(payload: &[u8]) -> Vec<u8> {
 
 #[trine_testkit::test]
 async fn a_step_passes_one_packet() {
+    let mysql = [packet(b"first"), packet(b""), packet(&[9; 3_000])];
+    let redis: [&[u8]; 4] = [
+        b"+OK\r\n",
+        b"*2\r\n$3\r\nabc\r\n*2\r\n:1\r\n$-1\r\n",
+        b"%1\r\n+a\r\n$2\r\n\r\n\r\n",
+        &[b"$3000\r\n", [b'x'; 3_000].as_slice(), b"\r\n"].concat(),
+    ];
+    step_through(Protocol::Mysql, &mysql.each_ref().map(Vec::as_slice)).await;
+    step_through(Protocol::Redis, &redis).await;
+}
+
+async fn step_through(protocol: Protocol, packets: &[&[u8]]) {
     let echo = Echo::start().await;
-    let proxy = Proxy::to(echo.addr).await.unwrap();
+    let proxy = Proxy::to(echo.addr).await.unwrap().speaking(protocol);
     let mut stream = TcpStream::connect(proxy.addr()).await.unwrap();
     proxy.set_replies(Flow::Step);
-    let packets = [packet(b"first"), packet(b""), packet(&[9; 3_000])];
     stream.write_all(&packets.concat()).await.unwrap();
-    for packet in &packets {
-        assert!(is_silent(&mut stream).await);
+    for packet in packets {
+        assert!(is_silent(&mut stream).await, "{protocol:?}");
         proxy.step();
         let mut answer = vec![0; packet.len()];
         timeout(SOON, stream.read_exact(&mut answer)).await.unwrap().unwrap();
         assert_eq!(&answer, packet);
     }
-    assert!(is_silent(&mut stream).await);
+    assert!(is_silent(&mut stream).await, "{protocol:?}");
+}
+
+/// A client that waits for five replies is polled for each of them.
+#[trine_testkit::test]
+async fn a_future_is_dropped_between_any_two_replies() {
+    let echo = Echo::start().await;
+    let proxy = Proxy::to(echo.addr).await.unwrap().speaking(Protocol::Redis);
+    let reply = b"*2\r\n$1\r\na\r\n:1\r\n";
+    let slot = std::cell::RefCell::new(None);
+    let connect = async || {
+        proxy.kill_all();
+        proxy.set_replies(Flow::Pass);
+        let mut stream = TcpStream::connect(proxy.addr()).await.unwrap();
+        ask(&mut stream, reply).await.unwrap();
+        *slot.borrow_mut() = Some(stream);
+        proxy.set_replies(Flow::Step);
+    };
+    connect().await;
+    let work = || {
+        let mut stream = slot.borrow_mut().take().unwrap();
+        async move { ask(&mut stream, &reply.repeat(5)).await.unwrap() }
+    };
+    let plan = DropPlan::every_await().feeding(|| proxy.step());
+    let report = plan.run(work, async |_| connect().await).await.unwrap();
+    assert!(report.confirmed >= 5, "{report:?}");
+    assert_eq!(report.finished, 1);
 }
 
 #[trine_testkit::test]
