@@ -59,7 +59,7 @@ impl ServerError {
 
     /// The server has no codes for these.
     fn kind_of_text(&self) -> ErrorKind {
-        const KINDS: [(&str, ErrorKind); 7] = [
+        const KINDS: [(&str, ErrorKind); 8] = [
             ("max number of clients", ErrorKind::Unavailable),
             ("unknown command", ErrorKind::Unsupported),
             ("unknown subcommand", ErrorKind::Unsupported),
@@ -67,6 +67,7 @@ impl ServerError {
             ("user_script", ErrorKind::Internal),
             ("Error compiling script", ErrorKind::Internal),
             ("invalid password", ErrorKind::Denied),
+            ("The user executing the script can't", ErrorKind::Denied),
         ];
         let text = self.text();
         let starts = |beginning: &str| {
@@ -150,6 +151,7 @@ mod tests {
             ("NOPERM", "this user has no permissions", ErrorKind::Denied),
             ("NOAUTH", "Authentication required.", ErrorKind::Denied),
             ("WRONGPASS", "invalid username-password pair", ErrorKind::Denied),
+            ("ERR", "The user executing the script can't run this command", ErrorKind::Denied),
             ("OOM", "command not allowed", ErrorKind::Exhausted),
             ("READONLY", "You can't write", ErrorKind::Unavailable),
             ("LOADING", "Redis is loading", ErrorKind::Unavailable),
