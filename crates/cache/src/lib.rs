@@ -53,7 +53,7 @@
 //!   more sessions than allowed (`sessions_made_at_once_keep_the_cap`). The
 //!   store holds no token.
 //! * In this process, the bytes of all entries stay within `max_bytes` and one
-//!   entry (memory: `resident_bytes_stay_within_the_bound_and_one_entry`).
+//!   entry (memory: `bytes_never_pass_the_bound_by_more_than_an_entry`).
 //! * Dropping a future gives no reply to another caller and leaks no connection
 //!   (Redis: `dropped_calls_leave_no_foreign_reply`).
 //!

@@ -108,6 +108,11 @@ impl RedisBackend {
             Error::Timeout { after, limit, .. } => Error::Timeout { at, after: *after, limit },
             Error::Unavailable { reason, .. } => Error::unavailable(at, *reason),
             Error::Closed { .. } => Error::Closed { at },
+            Error::Denied { cause, .. } => Error::Denied { at, cause: cause.to_string().into() },
+            Error::Invalid { detail, .. } => Error::invalid(at, detail.clone()),
+            Error::Unsupported { what, backend, .. } => {
+                Error::Unsupported { at, what, backend: backend.clone() }
+            }
             other => Error::Internal { at, cause: other.to_string().into() },
         }
     }
