@@ -1,6 +1,13 @@
-//! The suite on one Redis server, and as an account with the least rights.
+//! The suite on one Redis server, and as an account with the least rights; and
+//! what becomes of calls when the server or the network does not do its part.
 
 mod account;
+mod drops;
+mod faults;
+mod fences;
+mod full;
+mod lost;
+mod wrong;
 
 use trine_cache::conformance::Fixture;
 use trine_core::Secret;

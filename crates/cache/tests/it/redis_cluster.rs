@@ -1,4 +1,6 @@
-//! The suite on a cluster.
+//! The suite on a cluster, and what becomes of calls when it changes.
+
+mod faults;
 
 use trine_cache::conformance::Fixture;
 use trine_core::Secret;

@@ -1,4 +1,7 @@
-//! The suite on a master that sentinels watch.
+//! The suite on a master that sentinels watch, and what becomes of calls when it fails
+//! over.
+
+mod faults;
 
 use trine_cache::conformance::Fixture;
 use trine_core::Secret;
