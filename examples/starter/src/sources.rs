@@ -150,8 +150,8 @@ fn embedded(data: &Path, key: &SessionKey) -> Result<String, Failure> {
     let mut toml = String::from(EMBEDDED);
     // Writing to a string does not fail.
     let _ = match key.fresh() {
-        Some(fresh) => write!(toml, "key = \"{}\"\n", fresh.expose()),
-        None => write!(toml, "key_file = {}\n", quoted(key.file())?),
+        Some(fresh) => writeln!(toml, "key = \"{}\"", fresh.expose()),
+        None => writeln!(toml, "key_file = {}", quoted(key.file())?),
     };
     let mut add = |name: &str, file: &str| {
         let path = quoted(&data.join(file))?;

@@ -37,7 +37,7 @@ pub(super) async fn require_session(
     mut request: Request,
     next: Next,
 ) -> Result<Response> {
-    let account = api.sessions.authenticate(&session_token(request.headers())?).await?;
+    let account = api.sessions.authenticate(session_token(request.headers())?).await?;
     request.extensions_mut().insert(Owner(account));
     let context = CallContext::current().with_tenant(account.to_string());
     let context = context
