@@ -252,11 +252,27 @@ impl RedisSentinel {
         let old = self.master().await?;
         let sentinel = self.sentinels.iter().find(|sentinel| sentinel.is_awake());
         if let Some(sentinel) = sentinel {
-            sentinel.admin(&["SENTINEL", "FAILOVER", MASTER]).await?;
+            until("have the master replaced", || self.replace(sentinel, old)).await?;
         }
         let new = self.wait_for_failover(old).await?;
         self.wait_until_ok().await?;
         Ok(new)
+    }
+
+    /// Has `sentinel` replace the master unless it names another already. It
+    /// refuses while it is at it or has no news of the replicas, and gives up
+    /// what takes too long.
+    async fn replace(&self, sentinel: &Redis, old: &Redis) -> Result<Option<()>> {
+        let master = sentinel.admin(&["SENTINEL", "MASTER", MASTER]).await?;
+        if master.field("port") != Some(old.port().to_string()) {
+            return Ok(Some(()));
+        }
+        let is_busy =
+            |answer: &str| answer.starts_with("INPROG") || answer.starts_with("NOGOODSLAVE");
+        match sentinel.admin(&["SENTINEL", "FAILOVER", MASTER]).await {
+            Err(Error::Refused { answer, .. }) if is_busy(&answer) => Ok(None),
+            asked => asked.map(|_taken_up| None),
+        }
     }
 
     /// Waits until all sentinels that run and are not paused name one master
