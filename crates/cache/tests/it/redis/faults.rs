@@ -2,12 +2,16 @@
 //! callers use it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use tokio::time::Instant;
+use trine_cache::{CacheConfig, CacheDeps, CacheService, Ttl};
 use trine_core::HealthStatus;
-use trine_testkit::{Flow, Proxy, Redis, RedisPersistence, Side, SoakPlan};
+use trine_redis::{RedisDeps, RedisService};
+use trine_testkit::{Door, Flow, Proxy, Redis, RedisPersistence, Side, SoakPlan};
 
 use crate::support::load::Load;
-use crate::support::{Opened, PATIENCE, single, until_works};
+use crate::support::{Opened, PATIENCE, single, until, until_works};
 
 const CALLERS: u64 = 32;
 
@@ -120,7 +124,7 @@ async fn health_follows_a_server_that_goes_and_comes() {
     let opened = Opened::new(&single(server.url())).await;
     let becomes = async |status| {
         let is_so = async || opened.cache.health().await.status == status;
-        crate::support::until("the health", is_so).await;
+        until("the health", is_so).await;
     };
     for _ in 0..2 {
         becomes(HealthStatus::Up).await;
@@ -131,4 +135,30 @@ async fn health_follows_a_server_that_goes_and_comes() {
     becomes(HealthStatus::Up).await;
     assert!(until_works(&opened.cache).await < PATIENCE);
     opened.close().await;
+}
+
+// CO-10
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_waits_for_a_server_that_comes_later() {
+    let server = Redis::start().await.unwrap();
+    let proxy = Proxy::to(server.addr()).await.unwrap();
+    proxy.set_door(Door::Refuse).await.unwrap();
+    let redis = RedisService::open(&single(server.url_via(proxy.addr())), RedisDeps::default());
+    let redis = redis.unwrap();
+    let deps = CacheDeps::default().with_redis("main", redis.pool());
+    let cache = CacheService::open(&CacheConfig::redis("main"), deps).unwrap();
+    let came = async {
+        // Both have tried, and more than once.
+        let tried = async || redis.health().await.status == HealthStatus::Down;
+        until("an attempt", tried).await;
+        proxy.set_door(Door::Open).await.unwrap();
+        Instant::now()
+    };
+    let (below, above, came) = tokio::join!(redis.start(), cache.start(), came);
+    below.unwrap();
+    above.unwrap();
+    // Two seconds are stated.
+    assert!(came.elapsed() < Duration::from_secs(5 * 2), "{:?}", came.elapsed());
+    cache.put("k", "v", Ttl::Never).await.unwrap();
+    Opened { redis, cache }.close().await;
 }
