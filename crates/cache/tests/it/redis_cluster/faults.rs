@@ -86,7 +86,7 @@ async fn strike_many() {
         *struck.entry(*fault).or_insert(0) += 1;
     }
     let ledger = load.end().await;
-    // What a master took that was not the last one is lost with it.
+    // What a master takes while its successor is being made is lost with it.
     println!("{struck:?} (seed {}): {ledger}", plan.seed());
     opened.close().await;
 }

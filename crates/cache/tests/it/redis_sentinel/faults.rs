@@ -69,7 +69,7 @@ async fn fail_over() {
         *struck.entry(*fault).or_insert(0) += 1;
     }
     let ledger = load.end().await;
-    // What a master took that was not the last one is lost with it.
+    // What a master takes while its successor is being made is lost with it.
     println!("{struck:?} (seed {}): {ledger}", plan.seed());
     opened.close().await;
 }
