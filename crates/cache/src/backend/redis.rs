@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use trine_core::{CallContext, Deadline};
 use trine_redis::{Command, Namespace, RedisPool, ScanCursor, Value};
 
-use self::encode::Sent;
+use self::encode::{Part, Sent};
 use super::{CacheBackend, Call, Capabilities, Cursor, Page, StoreFacts, StoreStats};
 use crate::{At, Batch, Error, Key, Op, Outcome, RedisStoreConfig, Reply, Result, Unavailable};
 
@@ -94,13 +94,16 @@ impl RedisBackend {
     }
 
     async fn pipeline(&self, call: Call, ops: &[Op]) -> SmallVec<[Reply; 1]> {
-        let plan = self.plan(ops);
-        let commands = plan.iter().map(|(_, sent)| sent.command.clone()).collect();
-        let values = within(call, self.pool.run_all(commands)).await;
+        let (parts, commands): (Vec<_>, Vec<_>) = self.plan(ops).into_iter().unzip();
+        let values = if let [only] = &*commands {
+            vec![self.send(call, only).await]
+        } else {
+            within(call, self.pool.run_all(commands)).await
+        };
         let mut replies = SmallVec::with_capacity(ops.len());
-        for ((range, sent), value) in plan.into_iter().zip(values) {
+        for (Part { range, form }, value) in parts.into_iter().zip(values) {
             let ops = ops.get(range).unwrap_or_default();
-            self.gather(call, ops, sent.form, value, &mut replies);
+            self.gather(call, ops, form, value, &mut replies);
         }
         replies
     }

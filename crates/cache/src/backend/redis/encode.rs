@@ -15,6 +15,12 @@ pub(super) struct Sent {
     pub(super) form: Form,
 }
 
+/// The operations that one command is for.
+pub(super) struct Part {
+    pub(super) range: Range<usize>,
+    pub(super) form: Form,
+}
+
 /// How an answer is to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
@@ -85,35 +91,46 @@ impl RedisBackend {
 
     /// Returns the commands for independent operations, and which operations
     /// each is for.
-    pub(super) fn plan(&self, ops: &[Op]) -> Vec<(Range<usize>, Sent)> {
-        let mut plan = Vec::with_capacity(ops.len());
+    pub(super) fn plan(&self, ops: &[Op]) -> Vec<(Part, Command)> {
+        let mut plan = Vec::new();
         let mut place = 0;
         while let Some(op) = ops.get(place) {
-            let len = self.lookups(ops.get(place..).unwrap_or_default());
-            let range = place..place + len.max(1);
-            let sent = if len > 1 {
-                let looked = ops.get(range.clone()).unwrap_or_default();
-                let keys = looked.iter().map(|op| self.full_key(op.key()));
-                let command = keys.fold(Command::read("MGET"), Command::key);
-                Sent { command, form: Form::Lookups }
-            } else {
-                self.encode(op)
-            };
+            let looked = self.lookups(ops.get(place..).unwrap_or_default());
+            let range = place..place + looked.len().max(1);
             place = range.end;
-            plan.push((range, sent));
+            if looked.len() > 1 {
+                let command = self.lookup(looked);
+                plan.push((Part { range, form: Form::Lookups }, command));
+            } else {
+                let Sent { command, form } = self.encode(op);
+                plan.push((Part { range, form }, command));
+            }
         }
         plan
     }
 
-    /// Counts the look-ups at the beginning that one command can do.
-    fn lookups(&self, ops: &[Op]) -> usize {
-        let mut first = None;
-        let is_one = |op: &&Op| {
-            let Op::Lookup { key } = op else { return false };
-            let slot = self.pool.slot(self.full_key(key).as_bytes());
-            *first.get_or_insert(slot) == slot
+    /// Returns one command for several look-ups.
+    fn lookup(&self, ops: &[Op]) -> Command {
+        let prefix = self.namespace.prefix();
+        let mut full = String::from(prefix);
+        ops.iter().fold(Command::read("MGET"), |command, op| {
+            full.truncate(prefix.len());
+            full.push_str(op.key().as_str());
+            command.key(&full)
+        })
+    }
+
+    /// Returns the look-ups at the beginning that one command can do.
+    fn lookups<'a>(&self, ops: &'a [Op]) -> &'a [Op] {
+        let is_one = |op: &&Op| matches!(op, Op::Lookup { .. });
+        let looked = ops.iter().take(LOOKUPS).take_while(is_one);
+        let slot = |op: &Op| self.pool.slot(self.full_key(op.key()).as_bytes());
+        // Without slots, one key after the other need not be looked at.
+        let count = match ops.first().and_then(slot) {
+            Some(first) => looked.take_while(|op| slot(op) == Some(first)).count(),
+            None => looked.count(),
         };
-        ops.iter().take(LOOKUPS).take_while(is_one).count()
+        ops.get(..count).unwrap_or_default()
     }
 
     /// Returns the script for a whole batch.
