@@ -33,8 +33,8 @@ impl Carts {
     pub async fn connect(url: Secret, authority: &Path) -> Result<Self, BoxFault> {
         let mut tls = TlsConfig::default();
         tls.ca_file = Some(authority.to_owned());
-        let redis = RedisService::connect(&RedisConfig::single("shop:test", url).with_tls(tls));
-        let redis = redis.await?;
+        let config = RedisConfig::single("shop:test", url).with_tls(tls);
+        let redis = RedisService::connect(&config).await?;
         let deps = CacheDeps::default().with_redis("main", redis.pool());
         let cache = CacheService::open(&CacheConfig::redis("main"), deps)?;
         cache.start().await?;
