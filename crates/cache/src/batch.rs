@@ -31,6 +31,8 @@ pub struct Batch {
     pub(crate) is_atomic: bool,
     pub(crate) conditions: Vec<Condition>,
     pub(crate) guard: Option<Guard>,
+    /// A fence for which no key was named yet.
+    homeless: Option<Fence>,
 }
 
 /// What must be the case for an atomic batch to run.
@@ -124,7 +126,7 @@ impl Batch {
 
     fn new(operation: &'static str, is_atomic: bool) -> Self {
         let (ops, conditions) = (SmallVec::new(), Vec::new());
-        Self { operation, ops, is_atomic, conditions, guard: None }
+        Self { operation, ops, is_atomic, conditions, guard: None, homeless: None }
     }
 
     /// Names the operation for messages and metrics. Default: `"run"`.
@@ -137,12 +139,13 @@ impl Batch {
     /// Adds an operation.
     #[must_use]
     pub fn with(mut self, op: Op) -> Self {
-        self.ops.push(op);
+        self.push(op);
         self
     }
 
     /// Adds an operation in place.
     pub fn push(&mut self, op: Op) {
+        self.house(op.key());
         self.ops.push(op);
     }
 
@@ -150,18 +153,30 @@ impl Batch {
     /// run are one step.
     #[must_use]
     pub fn when(mut self, key: impl Into<Key>, expected: Expected) -> Self {
-        self.conditions.push(Condition { key: key.into(), expected });
+        let key = key.into();
+        self.house(&key);
+        self.conditions.push(Condition { key, expected });
         self
     }
 
     /// Has an atomic batch fail with `Fenced` if a higher token was shown for
-    /// the fence's key to what lives together with the first operation's key.
+    /// the fence's key to what lives together with the batch's keys. One that
+    /// names no key, now or later, is refused.
     #[must_use]
     pub fn guarded(mut self, fence: &Fence) -> Self {
-        if let Some(op) = self.ops.first() {
-            self.guard = Some(Guard { fence: fence.clone(), key: op.key().clone() });
+        self.homeless = Some(fence.clone());
+        let first = self.keys().next().cloned();
+        if let Some(key) = first {
+            self.house(&key);
         }
         self
+    }
+
+    /// Shows the fence to what lives together with `key`, if it has no key yet.
+    fn house(&mut self, key: &Key) {
+        if let Some(fence) = self.homeless.take() {
+            self.guard = Some(Guard { fence, key: key.clone() });
+        }
     }
 
     /// Returns the operation's name for messages and metrics.
@@ -218,6 +233,9 @@ impl Batch {
         };
         if let Some(problem) = self.ops.iter().find_map(problem) {
             return Some(problem);
+        }
+        if self.homeless.is_some() {
+            return Some("a fence, and no key that it guards".to_owned());
         }
         if self.is_atomic { self.atomic_problem() } else { self.pipeline_problem() }
     }

@@ -166,6 +166,7 @@ macro_rules! conformance_tests {
             lifetimes_are_given_kept_and_removed,
             a_default_lifetime_is_given_where_a_key_is_made,
             an_explicit_lifetime_always_replaces,
+            a_refused_put_changes_no_lifetime,
             a_lifetime_out_of_range_is_refused,
             collections_end_as_a_whole,
             // collections

@@ -208,13 +208,9 @@ impl<T: Serialize + DeserializeOwned> Sessions<T> {
         let Some(token) = SessionToken::parse(token) else { return Ok(None) };
         let key = token.key(&self.shared.config.prefix)?;
         let hash = token.hash();
-        let Some((now, old)) = self.stored(OPERATION, &key, &hash).await? else {
+        let Some((now, old, mut record)) = self.live(OPERATION, &key, &hash).await? else {
             return Ok(None);
         };
-        let mut record: Record<T> = self.decode(OPERATION, &key, &old)?;
-        if self.is_over(&record, now) {
-            return Ok(None);
-        }
         if now.saturating_sub(record.used) >= self.shared.config.touch_every() {
             record.used = now;
             let new = self.encode(OPERATION, &key, &record)?;
@@ -241,13 +237,9 @@ impl<T: Serialize + DeserializeOwned> Sessions<T> {
         let key = token.key(&self.shared.config.prefix)?;
         let hash = token.hash();
         for _ in 0..TRIES {
-            let Some((now, old)) = self.stored(OPERATION, &key, &hash).await? else {
+            let Some((now, old, mut record)) = self.live(OPERATION, &key, &hash).await? else {
                 return Ok(None);
             };
-            let mut record: Record<T> = self.decode(OPERATION, &key, &old)?;
-            if self.is_over(&record, now) {
-                return Ok(None);
-            }
             (record.used, record.data) = (now, data.clone());
             let new = self.encode(OPERATION, &key, &record)?;
             let change = self.change(&key, &hash, old, vec![(hash.field(), new)], Vec::new());
@@ -271,13 +263,9 @@ impl<T: Serialize + DeserializeOwned> Sessions<T> {
         let key = token.key(&self.shared.config.prefix)?;
         let hash = token.hash();
         for _ in 0..TRIES {
-            let Some((now, old)) = self.stored(OPERATION, &key, &hash).await? else {
+            let Some((now, old, mut record)) = self.live(OPERATION, &key, &hash).await? else {
                 return Ok(None);
             };
-            let mut record: Record<T> = self.decode(OPERATION, &key, &old)?;
-            if self.is_over(&record, now) {
-                return Ok(None);
-            }
             record.used = now;
             let fresh = self.shared.tagger.token(&record.user)?;
             let new = self.encode(OPERATION, &key, &record)?;
@@ -403,19 +391,25 @@ impl<T: Serialize + DeserializeOwned> Sessions<T> {
         Ok(found)
     }
 
-    /// Reads one record, with the store's time.
-    async fn stored(
+    /// Reads one session as it is stored, with the store's time. Also `None`
+    /// for one that was made with another key of the configuration: nobody who
+    /// lists or revokes the user's sessions would find it.
+    async fn live(
         &self,
         operation: &'static str,
         key: &Key,
         hash: &Hash,
-    ) -> Result<Option<(Duration, Bytes)>> {
+    ) -> Result<Option<(Duration, Bytes, Record<T>)>> {
         let look = Op::HashGet { key: key.clone(), fields: vec![hash.field()] };
         let ops = [Op::Time { key: key.clone() }, look];
         let mut replies = self.shared.cache.many(operation, ops).await?.into_iter();
         let now = since_epoch(replies.next())?;
         let mut values = replies.next().map_or(Ok(Vec::new()), Reply::into_values)?;
-        Ok(values.pop().flatten().map(|value| (now, value)))
+        let Some(value) = values.pop().flatten() else { return Ok(None) };
+        let record: Record<T> = self.decode(operation, key, &value)?;
+        let home = self.shared.tagger.key(&self.shared.config.prefix, &record.user)?;
+        let is_live = home == *key && !self.is_over(&record, now);
+        Ok(is_live.then_some((now, value, record)))
     }
 
     /// Returns the step that ends sessions and adds one, if nothing was made or

@@ -29,6 +29,13 @@ pub async fn an_old_fence_is_refused_and_changes_nothing(fixture: Fixture) {
     assert_eq!(cache.get::<String>("a").await.unwrap().as_deref(), Some("34"));
     let other = Fence::new("lock.default/other", 1).unwrap();
     cache.fenced(&other).put("a", "other", Ttl::Never).await.unwrap();
+    // Whichever was said first, the fence or what it guards.
+    let late = Batch::atomic().guarded(&fence(33)).with(Op::put(key("a"), "late"));
+    assert_fenced(cache.run(late).await);
+    let looking = Batch::atomic().when(key("a"), Expected::Present);
+    assert_fenced(cache.fenced(&fence(33)).run(looking).await);
+    assert_invalid(cache.run(Batch::atomic().guarded(&fence(33))).await);
+    assert_eq!(cache.get::<String>("a").await.unwrap().as_deref(), Some("other"));
     // A refused condition shows the fence all the same: the owner was here.
     let batch = Batch::atomic().with(Op::put(key("a"), "35")).when(key("a"), Expected::Absent);
     let refused = cache.fenced(&fence(35)).run(batch).await.unwrap();

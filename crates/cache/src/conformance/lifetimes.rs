@@ -1,7 +1,10 @@
 use trine_core::Span;
 
-use super::{CacheConfig, Duration, Fixture, Ttl, assert_invalid, get, panic_with, scans};
-use crate::{End, Lifetime, Presence};
+use super::{
+    Batch, CacheConfig, Duration, Fixture, Op, Ttl, assert_invalid, get, key, panic_with, run,
+    scans,
+};
+use crate::{End, Lifetime, Presence, PutMode};
 
 /// Longer than a store may be late, and short enough to wait for.
 const SHORT: Duration = Duration::from_millis(60);
@@ -121,6 +124,28 @@ pub async fn an_explicit_lifetime_always_replaces(fixture: Fixture) {
     cache.add("n", 1, Ttl::Never).await.unwrap();
     for name in ["set", "list", "n"] {
         assert_eq!(cache.lifetime(name).await.unwrap(), Lifetime::Endless, "{name}");
+    }
+}
+
+/// By itself and in a batch: what is there stays as it is.
+pub async fn a_refused_put_changes_no_lifetime(fixture: Fixture) {
+    let cache = fixture.start().await;
+    cache.put("a", &1, Ttl::After(LONG)).await.unwrap();
+    let hash = cache.hash("h").unwrap().with_ttl(Ttl::After(LONG));
+    hash.put("f", &1).await.unwrap();
+    for ttl in [Ttl::Never, Ttl::Default, Ttl::After(LONG * 9), Ttl::IfNew(LONG * 9), Ttl::Keep] {
+        let (value, mode) = ("2".into(), PutMode::IfAbsent);
+        let put = Op::Put { key: key("a"), value, ttl, mode };
+        let batch = Batch::atomic().with(put.clone()).with(Op::get(key("a")));
+        let mut replies = run(&cache, batch).await.into_iter();
+        assert!(!replies.next().unwrap().into_applied().unwrap());
+        assert!(!run(&cache, Batch::pipelined().with(put)).await.remove(0).into_applied().unwrap());
+        let kept = hash.clone().with_ttl(ttl).put_new("f", &2).await.unwrap();
+        assert_eq!(kept, crate::PutOutcome::Kept);
+        for name in ["a", "h"] {
+            let found = left(cache.lifetime(name).await.unwrap());
+            assert!(found <= LONG, "{name} {ttl:?}: {found:?}");
+        }
     }
 }
 

@@ -49,6 +49,9 @@ pub async fn a_session_is_made_used_and_revoked(fixture: Fixture) {
     let other_key = Secret::new("K".repeat(32));
     let elsewhere = Sessions::<String>::open(&cache, &SessionsConfig::new(other_key)).unwrap();
     assert!(elsewhere.list("ada").await.unwrap().is_empty());
+    assert!(elsewhere.get(token).await.unwrap().is_none());
+    assert!(elsewhere.put(token, &String::new()).await.unwrap().is_none());
+    assert!(elsewhere.rotate(token).await.unwrap().is_none());
 
     assert_eq!(sessions.revoke(token).await.unwrap(), Presence::Present);
     assert_eq!(sessions.revoke(token).await.unwrap(), Presence::Absent);

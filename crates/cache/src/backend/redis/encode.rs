@@ -189,7 +189,6 @@ impl RedisBackend {
         let mut words = words.into_iter();
         let Some(Word::Name(name)) = words.next() else { return None };
         let is_special = matches!(op, Op::Time { .. } | Op::SortedRank { .. });
-        let is_set = matches!(op, Op::Put { .. } | Op::Swap { .. });
         let command = if op.is_write() { Command::write(name) } else { Command::read(name) };
         let command = words.fold(command.key(self.full_key(op.key())), add);
         match (action, op) {
@@ -205,7 +204,6 @@ impl RedisBackend {
             ("never", Op::Touch { .. }) => {
                 Some(Command::write("GETEX").key(self.full_key(op.key())).arg("PERSIST"))
             }
-            ("never", _) if is_set => Some(command),
             _ => None,
         }
     }
@@ -268,9 +266,12 @@ fn step(op: &Op) -> Step {
         Some(Ttl::Default | Ttl::Keep) | None => ("keep", Duration::ZERO),
     };
     let mut step = Step { action, life, words: words(op) };
-    // One that its mode forbids must not change the lifetime of what is there.
-    if step.action == "after" && matches!(op, Op::Put { .. } | Op::Swap { .. }) {
-        step.words.extend(["PX".into(), millis(life).to_string().into()]);
+    // One that its mode forbids must not change the lifetime of what is there,
+    // so the command gives it by itself; without a word of it, it is endless.
+    if matches!(op, Op::Put { .. } | Op::Swap { .. }) && step.action != "new" {
+        if step.action == "after" {
+            step.words.extend(["PX".into(), millis(life).to_string().into()]);
+        }
         step.action = "keep";
     }
     step

@@ -60,7 +60,8 @@ if not kept then
       reply = redis.pcall(unpack(command))
       local failed = type(reply) == 'table' and reply.err
       if not failed then
-        if action == 'after' or fresh then redis.call('PEXPIRE', name, life)
+        if word == 'HSETNX' and reply == 0 then -- refused: the lifetime stays
+        elseif action == 'after' or fresh then redis.call('PEXPIRE', name, life)
         elseif action == 'never' then redis.call('PERSIST', name) end
         if word == 'INCRBY' then reply = redis.call('GET', name)
         elseif word == 'HINCRBY' then reply = redis.call('HGET', name, command[3]) end
