@@ -1,6 +1,7 @@
 mod actor;
 mod trouble;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -52,6 +53,15 @@ struct Shared {
 pub(crate) struct Live {
     pub(crate) connection: MultiplexedConnection,
     pub(crate) facts: ServerFacts,
+}
+
+/// A connection and what it is to carry.
+type Ready<'a> = (MultiplexedConnection, Cow<'a, redis::Cmd>);
+
+impl Live {
+    fn ready<'a>(&self, command: &'a Command, form: Form) -> Ready<'a> {
+        (self.connection.clone(), command.packed(&self.facts.run_id, form))
+    }
 }
 
 #[derive(Clone)]
@@ -164,29 +174,32 @@ impl Link {
             let mut outcomes = Box::pin(self.run_all(tasks, &[command], true, until)).await;
             return outcomes.pop().unwrap_or(Err(Trouble::Closed));
         }
-        let live = match self.live() {
-            Some(live) => live,
-            None => Box::pin(self.connected(tasks, until)).await?,
+        let ready = match self.ready(command, Form::Digest) {
+            Some(ready) => ready,
+            None => Box::pin(self.connected(tasks, until)).await?.ready(command, Form::Digest),
         };
-        let outcome = self.send(&live, command, Form::Digest, until).await;
+        let outcome = self.send(ready, until).await;
         match outcome {
             Err(Trouble::Server(error)) if error.is_unknown_script() => {
                 self.shared.counters.script_loads.add(1);
-                Box::pin(self.send(&live, command, Form::Text, until)).await
+                let whole = async {
+                    let live = self.connected(tasks, until).await?;
+                    self.send(live.ready(command, Form::Text), until).await
+                };
+                Box::pin(whole).await
             }
             outcome => outcome,
         }
     }
 
-    async fn send(
-        &self,
-        live: &Live,
-        command: &Command,
-        form: Form,
-        until: Option<Deadline>,
-    ) -> Outcome {
-        let mut connection = live.connection.clone();
-        let packed = command.packed(&live.facts.run_id, form);
+    /// Returns what a command needs to be sent, if the connection works at this
+    /// moment.
+    fn ready<'a>(&self, command: &'a Command, form: Form) -> Option<Ready<'a>> {
+        // A look, not a copy: every call makes it.
+        self.shared.live.load().as_ref().map(|live| live.ready(command, form))
+    }
+
+    async fn send(&self, (mut connection, packed): Ready<'_>, until: Option<Deadline>) -> Outcome {
         let sending = pin!(connection.send_packed_command(&packed));
         let reply = self.bounded(until, sending).await?;
         Trouble::checked(Value::new(reply))
