@@ -252,7 +252,7 @@ impl Batch {
     fn atomic_problem(&self) -> Option<String> {
         let mut keys = self.keys();
         let first = keys.next()?;
-        if let Some(other) = keys.find(|key| key.tag() != first.tag()) {
+        if let Some(other) = keys.find(|key| !key.lives_with(first)) {
             return Some(format!(
                 "atomic batch over keys that do not live together: `{first}`, `{other}`; \
                  give them one {{tag}}"

@@ -105,10 +105,10 @@ impl MemoryBackend {
         self
     }
 
-    fn place(&self, tag: &str) -> usize {
+    fn place(&self, home: &str) -> usize {
         // A power of two, so the mask is its last place.
         let mask = self.stripes.len().wrapping_sub(1);
-        usize::try_from(self.hasher.hash_one(tag) & mask as u64).unwrap_or(0)
+        usize::try_from(self.hasher.hash_one(home) & mask as u64).unwrap_or(0)
     }
 
     /// Locks the stripe of a place for one turn.
@@ -128,7 +128,7 @@ impl MemoryBackend {
 
     fn one(&self, operation: &'static str, op: &Op) -> Result<Reply> {
         let turn = self.turn(operation);
-        let mut stripe = self.lock(|| turn.at(), self.place(op.key().tag()))?;
+        let mut stripe = self.lock(|| turn.at(), self.place(op.key().home()))?;
         Ok(stripe.run(&turn, op))
     }
 
@@ -136,7 +136,7 @@ impl MemoryBackend {
     /// one lock.
     fn pipelined(&self, operation: &'static str, ops: &[Op]) -> Result<Outcome> {
         let mut replies = SmallVec::with_capacity(ops.len());
-        let mut rest = ops.iter().map(|op| (self.place(op.key().tag()), op)).peekable();
+        let mut rest = ops.iter().map(|op| (self.place(op.key().home()), op)).peekable();
         while let Some((place, op)) = rest.next() {
             let turn = self.turn(operation);
             let mut stripe = match self.lock(|| turn.at(), place) {
@@ -158,18 +158,18 @@ impl MemoryBackend {
 
     /// Runs all operations in one turn: the fence first, then the conditions.
     fn atomic(&self, operation: &'static str, batch: &Batch) -> Result<Outcome> {
-        let Some(tag) = batch.keys().next().map(Key::tag) else {
+        let Some(home) = batch.keys().next().map(Key::home) else {
             return Ok(Outcome::Ran(SmallVec::new()));
         };
         let turn = self.turn(operation);
         let retention = millis(self.config.fence_retention.get());
-        let mut stripe = self.lock(|| turn.at(), self.place(tag))?;
+        let mut stripe = self.lock(|| turn.at(), self.place(home))?;
         if let Some(Guard { fence, .. }) = batch.guard() {
             if self.config.when_full == WhenFull::Evict {
                 let (what, backend) = ("a fenced write", EVICTING.into());
                 return Err(Error::Unsupported { at: turn.at(), what, backend });
             }
-            stripe.raise(&turn, tag, fence, turn.after(self.config.fence_retention.get()))?;
+            stripe.raise(&turn, home, fence, turn.after(self.config.fence_retention.get()))?;
         }
         let mut conditions = batch.conditions().iter();
         if let Some(condition) = conditions.position(|condition| !stripe.holds(&turn, condition)) {
@@ -178,7 +178,7 @@ impl MemoryBackend {
         let replies = batch.ops().iter().map(|op| stripe.run(&turn, op)).collect();
         if let Some(Guard { fence, .. }) = batch.guard() {
             let written = batch.ops().iter().filter(|op| op.is_write()).map(Op::key);
-            stripe.prolong(tag, fence, retention, written);
+            stripe.prolong(home, fence, retention, written);
         }
         Ok(Outcome::Ran(replies))
     }

@@ -150,6 +150,8 @@ pub async fn batches_that_can_never_run_are_refused(fixture: Fixture) {
     let text = assert_invalid(cache.run(apart).await);
     assert!(text.contains("`a`") && text.contains("`b`"), "{text}");
     assert_invalid(cache.run(Batch::atomic().with(add("{t}a", 1)).with(add("{u}b", 1))).await);
+    // What is a tag in one key is a whole key in the other.
+    assert_invalid(cache.run(Batch::atomic().with(add("t", 1)).with(add("{t}a", 1))).await);
     let condition = Batch::pipelined().with(add("a", 1)).when(key("a"), Expected::Absent);
     assert_invalid(cache.run(condition).await);
     let apart = Batch::atomic().with(add("a", 1)).when(key("b"), Expected::Absent);

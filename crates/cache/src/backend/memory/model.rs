@@ -547,7 +547,7 @@ enum Step {
 }
 
 fn step(family: Family) -> impl Strategy<Value = Step> {
-    let tagged = op(family.clone()).prop_filter("of the tag", |op| op.key().tag() == "t");
+    let tagged = op(family.clone()).prop_filter("of the tag", |op| op.key().tag() == Some("t"));
     let expected = sample::select(vec![
         Expected::Absent,
         Expected::Present,

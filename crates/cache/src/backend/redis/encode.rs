@@ -143,7 +143,7 @@ impl RedisBackend {
                 let key = self.full_key(&guard.key);
                 keys.full.push(self.namespace.mark(&key, guard.fence.key()));
                 keys.place(&guard.key);
-                let is_alone = guard.key.tag() == guard.key.as_str();
+                let is_alone = guard.key.tag().is_none();
                 words.push(guard.fence.token().to_string().into());
                 words.push(self.fence_retention.as_millis().to_string().into());
                 words.push(if is_alone { "1" } else { "0" }.into());
