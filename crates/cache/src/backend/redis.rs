@@ -14,7 +14,9 @@ use trine_redis::{Command, Namespace, RedisPool, ScanCursor, Value};
 
 use self::encode::{Part, Sent};
 use super::{CacheBackend, Call, Capabilities, Cursor, Page, StoreFacts, StoreStats};
-use crate::{At, Batch, Error, Key, Op, Outcome, RedisStoreConfig, Reply, Result, Unavailable};
+use crate::{
+    At, Batch, ConfigError, Error, Key, Op, Outcome, RedisStoreConfig, Reply, Result, Unavailable,
+};
 
 /// Entries on Redis: one server, a master that sentinels watch, or a cluster.
 ///
@@ -37,8 +39,12 @@ impl RedisBackend {
     ///
     /// # Errors
     ///
-    /// Fails with `Invalid` if the name cannot be a part of a key.
+    /// Fails with `Invalid` for every broken rule of the configuration, and if
+    /// the name cannot be a part of a key.
     pub fn open(name: &Arc<str>, pool: &RedisPool, config: &RedisStoreConfig) -> Result<Self> {
+        let mut problems = Vec::new();
+        config.check(&mut problems);
+        ConfigError::unless_empty(problems)?;
         let namespace = pool.namespace(name).map_err(|refused| {
             Error::invalid(At::new("open", name), format!("name `{name}`: {refused}"))
         })?;
