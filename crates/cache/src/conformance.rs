@@ -195,6 +195,7 @@ macro_rules! conformance_tests {
             a_fence_is_remembered_when_the_value_is_gone,
             a_raised_fence_refuses_the_old_owner,
             fences_guard_what_lives_together,
+            a_fence_mark_ends_after_what_it_guards,
             a_fence_mark_is_never_scanned,
             // scans
             a_scan_yields_every_key_with_the_prefix,

@@ -11,6 +11,8 @@ use crate::{
 ///
 /// A token that was shown is remembered beside the keys, also after they end or
 /// are removed, for `fence_retention`; it is lost when the store loses its data.
+/// Beside a value that never ends it is remembered as long as that lives; under
+/// a tag it then stays for good, as others of the tag may never end.
 #[derive(Clone, Debug)]
 pub struct GuardedKeys {
     cache: CacheService,

@@ -48,8 +48,9 @@ use crate::{At, Batch, Error, Guard, Key, MemoryConfig, Op, Outcome, Reply, Resu
 ///
 /// **Fences** need a store that refuses: the other may drop what they guard.
 /// A mark ends `fence_retention` after its last showing or after the end of
-/// what was written under it, whichever is later; it never ends once an entry
-/// without an end was written under it.
+/// what its batches named, whichever is later. Beside an entry without an end
+/// it never ends, until it is shown again and the entry has gone; the mark of a
+/// tag then stays for ever, as other entries of the tag may have no end.
 pub struct MemoryBackend {
     name: Arc<str>,
     config: MemoryConfig,
@@ -172,15 +173,14 @@ impl MemoryBackend {
             stripe.raise(&turn, home, fence, turn.after(self.config.fence_retention.get()))?;
         }
         let mut conditions = batch.conditions().iter();
-        if let Some(condition) = conditions.position(|condition| !stripe.holds(&turn, condition)) {
-            return Ok(Outcome::Refused { condition });
-        }
-        let replies = batch.ops().iter().map(|op| stripe.run(&turn, op)).collect();
+        let outcome = match conditions.position(|condition| !stripe.holds(&turn, condition)) {
+            Some(condition) => Outcome::Refused { condition },
+            None => Outcome::Ran(batch.ops().iter().map(|op| stripe.run(&turn, op)).collect()),
+        };
         if let Some(Guard { fence, .. }) = batch.guard() {
-            let written = batch.ops().iter().filter(|op| op.is_write()).map(Op::key);
-            stripe.prolong(home, fence, retention, written);
+            stripe.prolong(home, fence, retention, batch.keys());
         }
-        Ok(Outcome::Ran(replies))
+        Ok(outcome)
     }
 }
 

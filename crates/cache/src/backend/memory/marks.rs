@@ -60,7 +60,10 @@ impl Marks {
     /// Keeps the token of a fence that was checked, until `ends` at least.
     pub(super) fn raise(&mut self, turn: &Turn<'_>, home: &str, fence: &Fence, ends: u64) {
         if let Some(mark) = self.find_mut(home, fence.key()) {
-            let present = if turn.is_over(mark.ends) { 0 } else { mark.ends };
+            // The mark of one key is prolonged by it as long as it lives; that
+            // of a tag may be of keys that are not named now.
+            let is_endless = mark.ends == NEVER && !home.starts_with('{');
+            let present = if is_endless || turn.is_over(mark.ends) { 0 } else { mark.ends };
             (mark.token, mark.ends) = (fence.token(), present.max(ends));
             return;
         }

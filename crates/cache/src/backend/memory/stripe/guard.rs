@@ -47,15 +47,15 @@ impl Stripe {
     }
 
     /// Keeps the mark of a fence for `retention` beyond the end of what is
-    /// under the keys that were written.
+    /// under the keys of its batch.
     pub(in crate::backend::memory) fn prolong<'k>(
         &mut self,
         home: &str,
         fence: &Fence,
         retention: u64,
-        written: impl Iterator<Item = &'k Key>,
+        keys: impl Iterator<Item = &'k Key>,
     ) {
-        let ends = written.filter_map(|key| self.cache.peek(key)).map(|entry| entry.ends).max();
+        let ends = keys.filter_map(|key| self.cache.peek(key)).map(|entry| entry.ends).max();
         if let Some(ends) = ends {
             self.marks.prolong(home, fence, marks::beyond(ends, retention));
         }
