@@ -467,8 +467,10 @@ impl<T: Serialize + DeserializeOwned> Sessions<T> {
     /// Ends sessions without a look at them first.
     async fn ended(&self, operation: &'static str, gone: Op, key: Key) -> Result<u64> {
         let fields = vec![(VERSION, nonce()?)];
-        let mark = Op::HashPut { key, fields, ttl: Ttl::IfNew(Ttl::MIN) };
+        let mark = Op::HashPut { key: key.clone(), fields, ttl: Ttl::IfNew(Ttl::MIN) };
         let batch = Batch::atomic().named(operation).with(gone).with(mark);
+        // Where there is nothing, nothing is to be ended, nor made.
+        let batch = batch.when(key, Expected::Present);
         match self.shared.cache.run(batch).await? {
             Outcome::Ran(replies) => replies.into_iter().next().map_or(Ok(0), Reply::into_count),
             Outcome::Refused { .. } => Ok(0),

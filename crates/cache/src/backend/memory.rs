@@ -42,9 +42,9 @@ use crate::{At, Batch, Error, Guard, Key, MemoryConfig, Op, Outcome, Reply, Resu
 /// **Bytes** are those of keys and values and an upper estimate of all that
 /// belongs to them. A store that evicts gives each stripe its part of them and
 /// drops what is used least; a value that its stripe cannot hold is refused. A
-/// store that refuses bounds all stripes together. There a write to a
-/// collection needs room for all it carries, even if some of it is there
-/// already; whatever makes nothing larger always works.
+/// store that refuses bounds all stripes together. There whatever makes nothing
+/// larger always works, and an atomic batch has room as a whole or is refused
+/// as a whole, with `Exhausted` and nothing written.
 ///
 /// **Fences** need a store that refuses: the other may drop what they guard.
 /// A mark ends `fence_retention` after its last showing or after the end of
@@ -174,13 +174,13 @@ impl MemoryBackend {
         }
         let mut conditions = batch.conditions().iter();
         let outcome = match conditions.position(|condition| !stripe.holds(&turn, condition)) {
-            Some(condition) => Outcome::Refused { condition },
-            None => Outcome::Ran(batch.ops().iter().map(|op| stripe.run(&turn, op)).collect()),
+            Some(condition) => Ok(Outcome::Refused { condition }),
+            None => stripe.run_all(&turn, batch.ops()).map(Outcome::Ran),
         };
         if let Some(Guard { fence, .. }) = batch.guard() {
             stripe.prolong(home, fence, retention, batch.keys());
         }
-        Ok(outcome)
+        outcome
     }
 }
 
