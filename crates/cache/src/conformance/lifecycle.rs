@@ -1,6 +1,9 @@
 use trine_core::{Deadline, HealthStatus, Service, State};
 
-use super::{CacheService, Duration, ErrorKind, Fixture, Key, Ttl, assert_invalid, get, put};
+use super::{
+    Batch, CacheService, Duration, ErrorKind, Fixture, Key, Op, Ttl, assert_invalid, get, key, put,
+    run,
+};
 
 /// A handle that is not running says why.
 pub async fn nothing_is_answered_before_start_and_after_shutdown(fixture: Fixture) {
@@ -42,6 +45,16 @@ pub async fn health_and_metrics_show_the_work(fixture: Fixture) {
         assert!(text.contains(name), "{name}: {text}");
     }
     assert!(!text.contains("hidden") && !text.contains("secret"), "{text}");
+    // Several operations count as the first of them that failed.
+    let text = Op::get(key("hidden"));
+    let wrong = Op::SetLen { key: key("hidden") };
+    run(&cache, Batch::pipelined().with(text.clone()).with(wrong.clone())).await;
+    run(&cache, Batch::atomic().with(text).with(wrong)).await;
+    let text = Service::metrics(&cache).to_prometheus();
+    for operation in ["pipeline", "atomic"] {
+        let labels = format!("operation=\"{operation}\",outcome=\"invalid\"}} 1\n");
+        assert!(text.contains(&labels), "{operation}: {text}");
+    }
 }
 
 /// And the error says why.

@@ -44,8 +44,11 @@ impl RedisBackend {
             }
             (Err(error), _) => {
                 let first = translate(self.at(call), error);
-                replies.extend(ops.iter().skip(1).map(|_| Reply::Failed(self.again(call, &first))));
+                // The cause is told once, by the one that callers look at first.
+                let others: SmallVec<[Reply; 1]> =
+                    ops.iter().skip(1).map(|_| Reply::Failed(self.again(call, &first))).collect();
                 replies.push(Reply::Failed(first));
+                replies.extend(others);
                 return;
             }
         };
