@@ -200,6 +200,7 @@ macro_rules! conformance_tests {
             // scans
             a_scan_yields_every_key_with_the_prefix,
             a_scan_goes_on_while_keys_come_and_go,
+            a_cursor_of_no_scan_is_refused,
             a_prefix_is_removed_and_nothing_else,
             // sessions
             a_session_is_made_used_and_revoked,

@@ -110,7 +110,7 @@ impl CacheHash {
     ///
     /// # Errors
     ///
-    /// As [`all`](Self::all).
+    /// As [`all`](Self::all), and with `Invalid` if the cursor is of no page.
     pub async fn scan<T: DeserializeOwned>(
         &self,
         cursor: Bytes,

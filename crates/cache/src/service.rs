@@ -292,7 +292,8 @@ impl CacheService {
     ///
     /// # Errors
     ///
-    /// Fails with the errors of the store.
+    /// Fails with `Invalid` if the cursor is of no page, and with the errors of
+    /// the store.
     pub async fn scan(&self, prefix: &str, cursor: Cursor, count: u32) -> Result<Page> {
         const OPERATION: &str = "scan";
         let _in_flight = self.enter(OPERATION)?;

@@ -81,6 +81,8 @@ const LEAST_SHARED_STRIPE: u64 = 64 * 1024;
 /// long.
 const SEEN_PER_PAGE: usize = 20_000;
 
+const NO_CURSOR: &str = "the cursor is not one of this store's scans";
+
 const EVICTING: &str = "memory with when_full = evict";
 
 impl MemoryBackend {
@@ -214,7 +216,11 @@ impl CacheBackend for MemoryBackend {
 
     async fn scan(&self, call: Call, prefix: &str, cursor: Cursor, count: u32) -> Result<Page> {
         let count = usize::try_from(count).unwrap_or(usize::MAX).max(1);
-        let (mut place, mut after) = position(&cursor);
+        let position = position(&cursor).filter(|(place, _)| *place < self.stripes.len());
+        let Some((mut place, mut after)) = position else {
+            let at = At::new(call.operation, &self.name);
+            return Err(Error::invalid(at, NO_CURSOR));
+        };
         let (mut keys, mut seen) = (Vec::new(), 0);
         while place < self.stripes.len() {
             let turn = self.turn(call.operation);
@@ -283,11 +289,17 @@ fn power_of_two(count: u64) -> u64 {
     1 << count.clamp(1, MOST_STRIPES).ilog2()
 }
 
-/// Returns the stripe where a scan goes on, and after which key.
-fn position(cursor: &Cursor) -> (usize, String) {
-    let text = String::from_utf8_lossy(cursor.as_bytes());
-    let (place, after) = text.split_once(':').unwrap_or(("0", ""));
-    (place.parse().unwrap_or(0), after.to_owned())
+/// Returns the stripe where a scan goes on, and after which key; `None` for
+/// what no scan made.
+fn position(cursor: &Cursor) -> Option<(usize, String)> {
+    if cursor.as_bytes().is_empty() {
+        return Some((0, String::new()));
+    }
+    let (place, after) = std::str::from_utf8(cursor.as_bytes()).ok()?.split_once(':')?;
+    if !place.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    Some((place.parse().ok()?, after.to_owned()))
 }
 
 #[cfg(test)]

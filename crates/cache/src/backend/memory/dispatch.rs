@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use super::NO_CURSOR;
 use super::entry::{Data, ELEMENT, own};
 use super::hash::Hash;
 use super::list::List;
@@ -71,6 +72,7 @@ impl Stripe {
                 self.view(turn, key, |hash: &Hash| Reply::Values(hash.values(fields)))
             }
             Op::HashAll { key } => self.view(turn, key, |hash: &Hash| Reply::Pairs(hash.pairs())),
+            Op::HashScan { cursor, .. } if !Hash::is_cursor(cursor) => Err(turn.invalid(NO_CURSOR)),
             Op::HashScan { key, cursor, count } => {
                 self.view(turn, key, |hash: &Hash| Reply::Fields(hash.page(cursor, *count)))
             }

@@ -41,6 +41,11 @@ impl Hash {
         self.fields.iter().map(|(field, value)| (field.clone(), value.clone())).collect()
     }
 
+    /// Tells whether it is that of a page.
+    pub(super) fn is_cursor(cursor: &Bytes) -> bool {
+        cursor.first().is_none_or(|first| *first == AFTER)
+    }
+
     /// Returns the fields after the one that `cursor` names.
     pub(super) fn page(&self, cursor: &Bytes, count: u32) -> FieldPage {
         let after = match cursor.split_first() {

@@ -307,8 +307,13 @@ fn words(op: &Op) -> Vec<Word> {
         Op::HashGet { fields, .. } => with("HMGET", fields),
         Op::HashAll { .. } => vec!["HGETALL".into()],
         Op::HashScan { cursor, count, .. } => {
-            let cursor = if cursor.is_empty() { "0".into() } else { cursor.into() };
-            vec!["HSCAN".into(), cursor, "COUNT".into(), (*count).into()]
+            let cursor = match &**cursor {
+                [] => "0".into(),
+                text if text.iter().all(u8::is_ascii_digit) => cursor.into(),
+                // The server would take a sign for a position.
+                _ => "none".into(),
+            };
+            vec!["HSCAN".into(), cursor, "COUNT".into(), (*count).max(1).into()]
         }
         Op::HashPut { fields, .. } => {
             let mut words = vec!["HSET".into()];
