@@ -20,7 +20,8 @@ pub use redis::RedisBackend;
 /// The operations that a store must offer. Object-safe on purpose: callers hold
 /// one [`CacheService`](crate::CacheService) whatever the store is.
 ///
-/// A batch arrives checked ([`Batch::problem`] is `None`), with no
+/// A batch arrives checked ([`Batch::problem`] is `None`, and nothing is larger
+/// than the cache's `max_value` allows), with no
 /// [`Ttl::Default`](crate::Ttl::Default) left in it. One that is found there
 /// all the same means [`Ttl::Keep`](crate::Ttl::Keep).
 ///

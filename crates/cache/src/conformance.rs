@@ -189,6 +189,7 @@ macro_rules! conformance_tests {
             an_atomic_batch_is_seen_as_a_whole,
             a_condition_refuses_the_whole_batch,
             conditions_see_every_type,
+            a_value_that_may_be_stored_may_be_so_in_one_step,
             batches_that_can_never_run_are_refused,
             // guards
             an_old_fence_is_refused_and_changes_nothing,

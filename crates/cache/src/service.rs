@@ -363,21 +363,11 @@ impl CacheService {
 
     /// Refuses what can never be accepted, before anything is sent.
     fn check(&self, batch: &Batch) -> Result<()> {
-        if let Some(problem) = batch.problem() {
-            return Err(Error::invalid(self.at(batch.operation()), problem));
+        let excess = || batch.excess(self.shared.config.max_value);
+        match batch.problem().or_else(excess) {
+            Some(problem) => Err(Error::invalid(self.at(batch.operation()), problem)),
+            None => Ok(()),
         }
-        let max = self.shared.config.max_value;
-        for op in batch.ops() {
-            let largest = op.load().largest;
-            if largest > max.as_len() {
-                let key = op.key();
-                let detail = format!(
-                    "key `{key}`: value of {largest} bytes, expected at most {max} (max_value)"
-                );
-                return Err(Error::invalid(self.at(batch.operation()), detail));
-            }
-        }
-        Ok(())
     }
 
     /// Puts the configured lifetime in the place of the default.

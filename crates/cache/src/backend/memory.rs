@@ -24,10 +24,12 @@ use smallvec::SmallVec;
 use trine_core::{Clock, Deadline, Durability, Jitter, Size};
 
 use self::bound::Budget;
-use self::moment::{Timeline, Turn, millis};
+use self::moment::{Timeline, Turn};
 use self::stripe::Stripe;
 use super::{CacheBackend, Call, Capabilities, Cursor, Page, StoreFacts, StoreStats};
-use crate::{At, Batch, Error, Guard, Key, MemoryConfig, Op, Outcome, Reply, Result, WhenFull};
+use crate::{
+    At, Batch, Error, Guard, Key, MemoryConfig, Op, Outcome, Reply, Result, Ttl, WhenFull,
+};
 
 /// A bounded map of this process, by the rules of Redis.
 ///
@@ -165,7 +167,7 @@ impl MemoryBackend {
             return Ok(Outcome::Ran(SmallVec::new()));
         };
         let turn = self.turn(operation);
-        let retention = millis(self.config.fence_retention.get());
+        let retention = Ttl::millis(self.config.fence_retention.get());
         let mut stripe = self.lock(|| turn.at(), self.place(home))?;
         if let Some(Guard { fence, .. }) = batch.guard() {
             if self.config.when_full == WhenFull::Evict {

@@ -145,7 +145,7 @@ impl RedisBackend {
                 keys.place(&guard.key);
                 let is_alone = guard.key.tag().is_none();
                 words.push(guard.fence.token().to_string().into());
-                words.push(self.fence_retention.as_millis().to_string().into());
+                words.push(Ttl::millis(self.fence_retention).to_string().into());
                 words.push(if is_alone { "1" } else { "0" }.into());
             }
             None => words.extend(["0", "0", "0"].map(Word::Name)),
@@ -196,10 +196,10 @@ impl RedisBackend {
             ("keep", _) => Some(command),
             ("after", Op::Touch { .. }) => {
                 let command = Command::write("GETEX").key(self.full_key(op.key()));
-                Some(command.arg("PX").arg(millis(life)))
+                Some(command.arg("PX").arg(Ttl::millis(life)))
             }
             ("after", Op::Expire { .. }) => {
-                Some(Command::write("PEXPIRE").key(self.full_key(op.key())).arg(millis(life)))
+                Some(Command::write("PEXPIRE").key(self.full_key(op.key())).arg(Ttl::millis(life)))
             }
             ("never", Op::Touch { .. }) => {
                 Some(Command::write("GETEX").key(self.full_key(op.key())).arg("PERSIST"))
@@ -233,7 +233,7 @@ impl Keys<'_> {
 impl Step {
     fn append_to(self, key: Word, words: &mut Vec<Word>) {
         words.push(self.action.into());
-        words.push(millis(self.life).to_string().into());
+        words.push(Ttl::millis(self.life).to_string().into());
         words.push(key);
         words.push(self.words.len().to_string().into());
         words.extend(self.words);
@@ -246,11 +246,6 @@ fn add(command: Command, word: Word) -> Command {
         Word::Bytes(bytes) => command.arg(&*bytes),
         Word::Text(text) => command.arg(text),
     }
-}
-
-/// Rounded up, so that nothing ends early.
-fn millis(span: Duration) -> u64 {
-    u64::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
 /// A score in the shortest form that is read back as the same number.
@@ -270,7 +265,7 @@ fn step(op: &Op) -> Step {
     // so the command gives it by itself; without a word of it, it is endless.
     if matches!(op, Op::Put { .. } | Op::Swap { .. }) && step.action != "new" {
         if step.action == "after" {
-            step.words.extend(["PX".into(), millis(life).to_string().into()]);
+            step.words.extend(["PX".into(), Ttl::millis(life).to_string().into()]);
         }
         step.action = "keep";
     }
@@ -343,7 +338,8 @@ fn words(op: &Op) -> Vec<Word> {
         }
         Op::ListIndex { index, .. } => vec!["LINDEX".into(), (*index).into()],
         Op::ListRemove { value, count, .. } => {
-            vec!["LREM".into(), (*count).into(), value.into()]
+            // A server refuses the one number that has no opposite.
+            vec!["LREM".into(), (*count).max(-i64::MAX).into(), value.into()]
         }
         Op::ListLen { .. } => vec!["LLEN".into()],
         _ => sorted_words(op),
