@@ -193,7 +193,7 @@ impl RedisBackend {
         let command = words.fold(command.key(self.full_key(op.key())), add);
         match (action, op) {
             _ if is_special => None,
-            ("keep", _) => Some(command),
+            ("keep" | "read", _) => Some(command),
             ("after", Op::Touch { .. }) => {
                 let command = Command::write("GETEX").key(self.full_key(op.key()));
                 Some(command.arg("PX").arg(Ttl::millis(life)))
@@ -258,7 +258,9 @@ fn step(op: &Op) -> Step {
         Some(Ttl::After(span)) => ("after", span),
         Some(Ttl::IfNew(span)) => ("new", span),
         Some(Ttl::Never) => ("never", Duration::ZERO),
-        Some(Ttl::Default | Ttl::Keep) | None => ("keep", Duration::ZERO),
+        Some(Ttl::Default | Ttl::Keep) => ("keep", Duration::ZERO),
+        None if op.is_write() => ("keep", Duration::ZERO),
+        None => ("read", Duration::ZERO),
     };
     let mut step = Step { action, life, words: words(op) };
     // One that its mode forbids must not change the lifetime of what is there,
