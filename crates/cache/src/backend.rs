@@ -126,6 +126,9 @@ pub struct StoreStats {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cursor(pub(crate) Bytes);
 
+/// What is wrong with one that no scan made.
+const NO_CURSOR: &str = "the cursor is not one of this store's scans";
+
 impl Cursor {
     /// Returns the cursor of the first page.
     #[must_use]

@@ -63,7 +63,7 @@ impl Fenced<'_> {
         value: &T,
         ttl: Ttl,
     ) -> Result<()> {
-        const OPERATION: &str = "guarded put";
+        const OPERATION: &str = "guarded_put";
         let key = to_key(key)?;
         let value = self.cache.encode(OPERATION, &key, value)?;
         self.one(OPERATION, Op::Put { key, value, ttl, mode: PutMode::Always }).await?;
@@ -81,7 +81,7 @@ impl Fenced<'_> {
         key: impl TryInto<Key, Error: Into<InvalidKey>>,
     ) -> Result<Presence> {
         let op = Op::Remove { key: to_key(key)? };
-        self.one("guarded remove", op).await?.into_applied().map(Presence::of)
+        self.one("guarded_remove", op).await?.into_applied().map(Presence::of)
     }
 
     /// Reads the value under `key` and shows the fence to what lives together
@@ -94,7 +94,7 @@ impl Fenced<'_> {
         &self,
         key: impl TryInto<Key, Error: Into<InvalidKey>>,
     ) -> Result<Option<T>> {
-        const OPERATION: &str = "guarded get";
+        const OPERATION: &str = "guarded_get";
         let key = to_key(key)?;
         let found = self.one(OPERATION, Op::get(&key)).await?.into_value()?;
         found.map(|bytes| self.cache.decode(OPERATION, &key, &bytes)).transpose()

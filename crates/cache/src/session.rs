@@ -163,7 +163,7 @@ impl<T: Serialize + DeserializeOwned> Sessions<T> {
     where
         T: Clone,
     {
-        const OPERATION: &str = "session create";
+        const OPERATION: &str = "session_create";
         self.check_store(OPERATION)?;
         let key = self.shared.tagger.key(&self.shared.config.prefix, user)?;
         let most = self.shared.config.max_per_user.get();
@@ -204,7 +204,7 @@ impl<T: Serialize + DeserializeOwned> Sessions<T> {
     /// Fails with `Codec` if the data is no `T`, and with the errors of the
     /// store: an outage is not taken for the end of a session.
     pub async fn get(&self, token: &str) -> Result<Option<Session<T>>> {
-        const OPERATION: &str = "session get";
+        const OPERATION: &str = "session_get";
         let Some(token) = SessionToken::parse(token) else { return Ok(None) };
         let key = token.key(&self.shared.config.prefix)?;
         let hash = token.hash();
@@ -232,7 +232,7 @@ impl<T: Serialize + DeserializeOwned> Sessions<T> {
     where
         T: Clone,
     {
-        const OPERATION: &str = "session put";
+        const OPERATION: &str = "session_put";
         let Some(token) = SessionToken::parse(token) else { return Ok(None) };
         let key = token.key(&self.shared.config.prefix)?;
         let hash = token.hash();
@@ -258,7 +258,7 @@ impl<T: Serialize + DeserializeOwned> Sessions<T> {
     /// As [`create`](Self::create). After `OutcomeUnknown` either token may be
     /// the good one; the new one is lost with the error, so log in again.
     pub async fn rotate(&self, token: &str) -> Result<Option<Created<T>>> {
-        const OPERATION: &str = "session rotate";
+        const OPERATION: &str = "session_rotate";
         let Some(token) = SessionToken::parse(token) else { return Ok(None) };
         let key = token.key(&self.shared.config.prefix)?;
         let hash = token.hash();
@@ -286,7 +286,7 @@ impl<T: Serialize + DeserializeOwned> Sessions<T> {
     /// Fails with `Codec` if the data of one is no `T`, and with the errors of
     /// the store.
     pub async fn list(&self, user: &str) -> Result<Vec<Session<T>>> {
-        const OPERATION: &str = "session list";
+        const OPERATION: &str = "session_list";
         let key = self.shared.tagger.key(&self.shared.config.prefix, user)?;
         let mut live = self.found(OPERATION, &key, user).await?.live;
         live.sort_by_key(|session| Reverse(session.used));
@@ -305,7 +305,7 @@ impl<T: Serialize + DeserializeOwned> Sessions<T> {
         let Some(token) = SessionToken::parse(token) else { return Ok(Presence::Absent) };
         let key = token.key(&self.shared.config.prefix)?;
         let gone = Op::HashRemove { key: key.clone(), fields: vec![token.hash().field()] };
-        let count = self.ended("session revoke", gone, key).await?;
+        let count = self.ended("session_revoke", gone, key).await?;
         Ok(Presence::of(count > 0))
     }
 
@@ -315,7 +315,7 @@ impl<T: Serialize + DeserializeOwned> Sessions<T> {
     ///
     /// As [`revoke_all`](Self::revoke_all).
     pub async fn revoke_one(&self, user: &str, id: &SessionId) -> Result<Presence> {
-        let count = self.revoke_where("session revoke", user, |hash| hash.id() == *id).await?;
+        let count = self.revoke_where("session_revoke", user, |hash| hash.id() == *id).await?;
         Ok(Presence::of(count > 0))
     }
 
@@ -328,7 +328,7 @@ impl<T: Serialize + DeserializeOwned> Sessions<T> {
     pub async fn revoke_others(&self, token: &str) -> Result<Option<u64>> {
         let Some(session) = self.get(token).await? else { return Ok(None) };
         let others = |hash: &Hash| hash.id() != session.id;
-        self.revoke_where("session revoke others", &session.user, others).await.map(Some)
+        self.revoke_where("session_revoke_others", &session.user, others).await.map(Some)
     }
 
     /// Ends all sessions of `user`, and returns how many there were. One that
@@ -339,7 +339,7 @@ impl<T: Serialize + DeserializeOwned> Sessions<T> {
     /// Fails with `Unavailable` if others kept changing the user's sessions, and
     /// with the errors of the store.
     pub async fn revoke_all(&self, user: &str) -> Result<u64> {
-        self.revoke_where("session revoke all", user, |_| true).await
+        self.revoke_where("session_revoke_all", user, |_| true).await
     }
 
     async fn revoke_where(

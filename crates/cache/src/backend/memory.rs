@@ -26,7 +26,7 @@ use trine_core::{Clock, Deadline, Durability, Jitter, Size};
 use self::bound::Budget;
 use self::moment::{Timeline, Turn};
 use self::stripe::Stripe;
-use super::{CacheBackend, Call, Capabilities, Cursor, Page, StoreFacts, StoreStats};
+use super::{CacheBackend, Call, Capabilities, Cursor, NO_CURSOR, Page, StoreFacts, StoreStats};
 use crate::{
     At, Batch, Error, Guard, Key, MemoryConfig, Op, Outcome, Reply, Result, Ttl, WhenFull,
 };
@@ -82,8 +82,6 @@ const LEAST_SHARED_STRIPE: u64 = 64 * 1024;
 /// Entries that a page of a scan looks at before it ends, so that no page is
 /// long.
 const SEEN_PER_PAGE: usize = 20_000;
-
-const NO_CURSOR: &str = "the cursor is not one of this store's scans";
 
 const EVICTING: &str = "memory with when_full = evict";
 

@@ -13,7 +13,7 @@ use trine_core::{CallContext, Deadline};
 use trine_redis::{Command, Namespace, RedisPool, ScanCursor, Value};
 
 use self::encode::{Part, Sent};
-use super::{CacheBackend, Call, Capabilities, Cursor, Page, StoreFacts, StoreStats};
+use super::{CacheBackend, Call, Capabilities, Cursor, NO_CURSOR, Page, StoreFacts, StoreStats};
 use crate::{
     At, Batch, ConfigError, Error, Key, Op, Outcome, RedisStoreConfig, Reply, Result, Unavailable,
 };
@@ -182,9 +182,12 @@ impl CacheBackend for RedisBackend {
         let prefix = format!("{}{prefix}", self.namespace.prefix());
         let from = match cursor.as_bytes() {
             [] => None,
-            text => Some(std::str::from_utf8(text).ok().and_then(ScanCursor::parse).ok_or_else(
-                || Error::invalid(self.at(call), "the cursor is not one of this store's scans"),
-            )?),
+            text => Some(
+                std::str::from_utf8(text)
+                    .ok()
+                    .and_then(ScanCursor::parse)
+                    .ok_or_else(|| Error::invalid(self.at(call), NO_CURSOR))?,
+            ),
         };
         let page = within(call, self.pool.scan(&prefix, from.as_ref(), count)).await;
         let page = page.map_err(|error| self.translate(call, error))?;

@@ -28,7 +28,7 @@ pub async fn health_and_metrics_show_the_work(fixture: Fixture) {
     let cache = fixture.start().await;
     let health = cache.health().await;
     assert_eq!(health.status, HealthStatus::Up, "{health:?}");
-    for detail in ["backend", "version", "durability", "evicts"] {
+    for detail in ["backend", "shared", "version", "identity", "durability", "evicts"] {
         assert!(health.details.contains_key(detail), "{detail}: {health:?}");
     }
     assert!(!cache.facts().unwrap().evicts);
@@ -41,6 +41,8 @@ pub async fn health_and_metrics_show_the_work(fixture: Fixture) {
         "trine_cache_operations_total",
         "trine_cache_operation_duration_seconds",
         "trine_cache_reads_total",
+        "trine_cache_evicted",
+        "trine_cache_expired",
     ] {
         assert!(text.contains(name), "{name}: {text}");
     }

@@ -1,6 +1,5 @@
 use std::time::Duration;
 
-use super::NO_CURSOR;
 use super::entry::{Data, ELEMENT, own};
 use super::hash::Hash;
 use super::list::List;
@@ -9,6 +8,7 @@ use super::number;
 use super::set::Set;
 use super::sorted::Sorted;
 use super::stripe::{Growth, Stripe};
+use crate::backend::NO_CURSOR;
 use crate::op::Load;
 use crate::{Key, Lifetime, Op, PutMode, Reply, Result, Ttl};
 

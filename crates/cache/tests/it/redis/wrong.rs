@@ -30,7 +30,7 @@ async fn what_others_stored_is_refused_by_its_key() {
     assert!(text.starts_with("cache.default get: key `set` holds"), "{text}");
     let error = assert_kind(cache.hash("text").unwrap().add("f", 1).await, ErrorKind::Invalid);
     let text = error.to_string();
-    assert!(text.starts_with("cache.default hash add: key `text` holds"), "{text}");
+    assert!(text.starts_with("cache.default hash_add: key `text` holds"), "{text}");
     let error = assert_kind(cache.add("text", 1, Ttl::Never).await, ErrorKind::Invalid);
     let text = error.to_string();
     assert!(text.starts_with("cache.default add: key `text`"), "{text}");
