@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::task::JoinSet;
 use trine_cache::{
     BackendConfig, CacheConfig, CacheService, CreateOutcome, Created, MemoryConfig, Presence,
     Sessions, SessionsConfig, Ttl, WhenFull, testing,
@@ -91,26 +92,23 @@ async fn nobody_takes_the_room_of_a_session_that_is_rotated() {
     let mut token = create(&sessions, "ada").await.token;
     fill(&cache).await;
     let is_over = Arc::new(AtomicBool::new(false));
-    let greedy: Vec<_> = (0..3)
-        .map(|lane| {
-            let (cache, is_over) = (cache.clone(), Arc::clone(&is_over));
-            tokio::spawn(async move {
-                let mut count = 0_u32;
-                while !is_over.load(Ordering::Relaxed) {
-                    count += 1;
-                    let name = format!("greedy:{lane}:{count}");
-                    let _full = cache.put_bytes(name, "", Ttl::Never).await;
-                    tokio::task::yield_now().await;
-                }
-            })
-        })
-        .collect();
+    let mut greedy = JoinSet::new();
+    for lane in 0..3 {
+        let (cache, is_over) = (cache.clone(), Arc::clone(&is_over));
+        greedy.spawn(async move {
+            let mut count = 0_u32;
+            while !is_over.load(Ordering::Relaxed) {
+                count += 1;
+                let name = format!("greedy:{lane}:{count}");
+                let _full = cache.put_bytes(name, "", Ttl::Never).await;
+                tokio::task::yield_now().await;
+            }
+        });
+    }
     for _ in 0..3_000 {
         token = sessions.rotate(token.expose()).await.unwrap().unwrap().token;
     }
     is_over.store(true, Ordering::Relaxed);
-    for lane in greedy {
-        lane.await.unwrap();
-    }
+    greedy.join_all().await;
     assert!(sessions.get(token.expose()).await.unwrap().is_some());
 }
