@@ -3,6 +3,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use trine_testkit::Rng;
 
+use super::super::hash::Hash;
+use super::super::set::Set;
+use super::super::sorted::Sorted;
 use super::*;
 use crate::{End, Scored, SortedMode};
 
@@ -312,4 +315,31 @@ async fn an_atomic_batch_without_room_is_refused_as_a_whole() {
     assert!(matches!(store.batch(batch(9_000)).await.unwrap(), Outcome::Ran(_)));
     assert!(store.exists("{t}b").await && !store.exists("{t}h").await);
     store.assert_sound();
+}
+
+#[test]
+fn a_collection_grows_by_what_was_foretold() {
+    let mut rng = Rng::seeded(11);
+    let (mut hash, mut set, mut sorted) = (Hash::default(), Set::default(), Sorted::default());
+    for _ in 0..2_000 {
+        let count = rng.below(4) + 1;
+        let mut text = |most| Bytes::from("x".repeat(rng.below(most) as usize));
+        let members: Vec<_> = (0..count).map(|_| text(12)).collect();
+        let fields: Vec<_> = members.iter().map(|name| (name.clone(), text(40))).collect();
+        let entries: Vec<_> =
+            members.iter().map(|name| Scored::new(text(9).len() as f64, name.clone())).collect();
+        let mode = [SortedMode::Always, SortedMode::IfAbsent, SortedMode::IfPresent][text(3).len()];
+        let foretold = [hash.growth(&fields), set.growth(&members), sorted.growth(&entries, mode)];
+        let before = [hash.bytes, set.bytes, sorted.bytes];
+        hash.put(&fields);
+        set.add(&members);
+        sorted.put(&entries, mode);
+        let after = [hash.bytes, set.bytes, sorted.bytes];
+        let grown = [0, 1, 2].map(|each| u64::saturating_sub(after[each], before[each]));
+        assert_eq!(grown, foretold);
+        // Some go again, so that there is always something new.
+        hash.remove(&members[..1]);
+        set.remove(&members[..1]);
+        sorted.remove(&members[..1]);
+    }
 }
