@@ -22,7 +22,8 @@ pub(crate) use store::Store;
 /// The operations that a store must offer. Object-safe on purpose: callers hold
 /// one [`CacheService`](crate::CacheService) whatever the store is.
 ///
-/// A batch arrives checked ([`Batch::problem`] is `None`), with no
+/// A batch arrives checked ([`Batch::problem`] is `None`, and nothing is larger
+/// than the cache's `max_value` allows), with no
 /// [`Ttl::Default`](crate::Ttl::Default) left in it. One that is found there
 /// all the same means [`Ttl::Keep`](crate::Ttl::Keep).
 ///
@@ -126,6 +127,9 @@ pub struct StoreStats {
 /// Where a page of a scan ended. Good for the scan that it came from only.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cursor(pub(crate) Bytes);
+
+/// What is wrong with one that no scan made.
+const NO_CURSOR: &str = "the cursor is not one of this store's scans";
 
 impl Cursor {
     /// Returns the cursor of the first page.

@@ -1,7 +1,8 @@
 use bytes::Bytes;
 use smallvec::SmallVec;
-use trine_core::Fence;
+use trine_core::{Fence, Size};
 
+use crate::op::Load;
 use crate::{Key, Op, Reply};
 
 /// Operations for one call to the store.
@@ -88,13 +89,15 @@ pub enum Outcome {
 }
 
 impl Batch {
-    /// Most operations in an atomic batch.
+    /// Most operations in an atomic batch, and most conditions.
     pub const MAX_ATOMIC_OPS: usize = 500;
 
     /// Most values in one operation: a script of the store cannot pass on more.
     pub const MAX_VALUES: usize = 4_000;
 
-    /// Most bytes in an atomic batch: a store does nothing else meanwhile.
+    /// Most bytes of several operations in an atomic batch, and of several
+    /// conditions: a store does nothing else meanwhile. A cache whose
+    /// `max_value` is larger takes as many as that.
     pub const MAX_ATOMIC_BYTES: usize = 1024 * 1024;
 
     /// Returns an empty batch of independent operations.
@@ -222,7 +225,8 @@ impl Batch {
         self.ops.iter().map(Op::key).chain(conditions).chain(guarded)
     }
 
-    /// Says what is wrong with it, whatever is stored.
+    /// Says what is wrong with it, whatever is stored; not how large values may
+    /// be, which is for the cache to say.
     #[must_use]
     pub fn problem(&self) -> Option<String> {
         let problem = |op: &Op| {
@@ -252,22 +256,57 @@ impl Batch {
     fn atomic_problem(&self) -> Option<String> {
         let mut keys = self.keys();
         let first = keys.next()?;
-        if let Some(other) = keys.find(|key| key.tag() != first.tag()) {
+        if let Some(other) = keys.find(|key| !key.lives_with(first)) {
             return Some(format!(
                 "atomic batch over keys that do not live together: `{first}`, `{other}`; \
                  give them one {{tag}}"
             ));
         }
-        if self.ops.len() > Self::MAX_ATOMIC_OPS {
-            let (count, max) = (self.ops.len(), Self::MAX_ATOMIC_OPS);
-            return Some(format!("atomic batch of {count} operations: expected at most {max}"));
+        let counts = [(self.ops.len(), "operations"), (self.conditions.len(), "conditions")];
+        let (count, what) = counts.into_iter().find(|(count, _)| *count > Self::MAX_ATOMIC_OPS)?;
+        let max = Self::MAX_ATOMIC_OPS;
+        Some(format!("atomic batch of {count} {what}: expected at most {max}"))
+    }
+
+    /// Says what is larger than a cache takes with this `max_value`.
+    pub(crate) fn excess(&self, max_value: Size) -> Option<String> {
+        let ops = || self.ops.iter().map(|op| (op.key(), op.load()));
+        let conditions = || self.conditions.iter().map(|each| (&each.key, each.load()));
+        let too_large = |(_, load): &(&Key, Load)| load.largest > max_value.as_len();
+        if let Some((key, load)) = ops().chain(conditions()).find(too_large) {
+            let found = load.largest;
+            return Some(format!(
+                "key `{key}`: value of {found} bytes, expected at most {max_value} (max_value)"
+            ));
         }
-        let bytes: usize = self.ops.iter().map(|op| op.load().bytes).sum();
-        if bytes > Self::MAX_ATOMIC_BYTES {
-            let max = Self::MAX_ATOMIC_BYTES;
-            return Some(format!("atomic batch of {bytes} bytes: expected at most {max}"));
+        if !self.is_atomic {
+            return None;
         }
-        None
+        let max = Self::MAX_ATOMIC_BYTES.max(max_value.as_len());
+        let bytes = |loads: &mut dyn Iterator<Item = (&Key, Load)>| {
+            loads.map(|(_, load)| load.bytes).sum::<usize>()
+        };
+        // One by itself is bounded by its values, as in a pipeline.
+        let several = [
+            (self.ops.len() > 1, bytes(&mut ops()), "operations"),
+            (self.conditions.len() > 1, bytes(&mut conditions()), "conditions"),
+        ];
+        let is_too_much = |(is_several, bytes, _): &(bool, usize, _)| *is_several && *bytes > max;
+        let (_, bytes, what) = several.into_iter().find(is_too_much)?;
+        Some(format!("atomic batch with {what} of {bytes} bytes: expected at most {max}"))
+    }
+}
+
+impl Condition {
+    /// Returns what it carries beside its key.
+    fn load(&self) -> Load {
+        match &self.expected {
+            Expected::Absent | Expected::Present => Load::default(),
+            Expected::Value(value) => Load::of([value.len()]),
+            Expected::Field { field, value } => {
+                Load::of(std::iter::once(field).chain(value).map(Bytes::len))
+            }
+        }
     }
 }
 

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 use trine_core::{Size, Span};
@@ -57,13 +59,13 @@ pub struct RedisStoreConfig {
     /// The name of its connection, a table of `[redis]`. Default: `"main"`.
     pub connection: String,
     /// How long a fence is remembered after its last write, and after the end
-    /// of what it wrote. Default: 7d.
+    /// of what it wrote; at least 1s. Default: 7d.
     pub fence_retention: Span,
 }
 
 impl Default for RedisStoreConfig {
     fn default() -> Self {
-        Self { connection: "main".to_owned(), fence_retention: Span::secs(7 * 24 * 60 * 60) }
+        Self { connection: "main".to_owned(), fence_retention: defaults::fence_retention() }
     }
 }
 
@@ -78,7 +80,7 @@ pub struct MemoryConfig {
     /// What happens to a write when they are used up. Default: `evict`.
     pub when_full: WhenFull,
     /// How long a fence is remembered after its last write, and after the end
-    /// of what it wrote. Default: 7d.
+    /// of what it wrote; at least 1s. Default: 7d.
     pub fence_retention: Span,
 }
 
@@ -98,7 +100,7 @@ impl Default for MemoryConfig {
         Self {
             max_bytes: Size::bytes(64 * 1024 * 1024),
             when_full: WhenFull::Evict,
-            fence_retention: Span::secs(7 * 24 * 60 * 60),
+            fence_retention: defaults::fence_retention(),
         }
     }
 }
@@ -183,7 +185,7 @@ impl CacheConfig {
         }
         match &self.backend {
             BackendConfig::Memory(memory) => memory.check(self.max_value, &mut problems),
-            BackendConfig::Redis(_) if cfg!(feature = "redis") => {}
+            BackendConfig::Redis(store) if cfg!(feature = "redis") => store.check(&mut problems),
             BackendConfig::Redis(_) => {
                 let problem = "backend.kind: \"redis\" needs feature redis of trine-cache";
                 problems.push(problem.to_owned());
@@ -193,11 +195,27 @@ impl CacheConfig {
     }
 }
 
+impl RedisStoreConfig {
+    pub(crate) fn check(&self, problems: &mut Vec<String>) {
+        check_retention(self.fence_retention, problems);
+    }
+}
+
+/// An end in less than the time of a pause would let an old owner write again,
+/// and a server refuses one of 0 after the rest of the batch has run.
+fn check_retention(retention: Span, problems: &mut Vec<String>) {
+    if !(Duration::from_secs(1)..=Ttl::MAX).contains(&retention.get()) {
+        let problem = format!("{retention} is not between 1s and 100 years");
+        problems.push(format!("backend.fence_retention: {problem}"));
+    }
+}
+
 impl MemoryConfig {
     /// Least memory that is of any use.
     const LEAST: Size = Size::bytes(64 * 1024);
 
     fn check(&self, max_value: Size, problems: &mut Vec<String>) {
+        check_retention(self.fence_retention, problems);
         if self.max_bytes < Self::LEAST {
             let (found, least) = (self.max_bytes, Self::LEAST);
             problems.push(format!("backend.max_bytes: {found} is less than {least}"));
@@ -219,6 +237,10 @@ mod defaults {
 
     pub(super) fn max_value() -> Size {
         Size::bytes(1024 * 1024)
+    }
+
+    pub(super) fn fence_retention() -> Span {
+        Span::secs(7 * 24 * 60 * 60)
     }
 
     pub(super) fn start_timeout() -> Span {

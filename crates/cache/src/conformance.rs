@@ -189,16 +189,19 @@ macro_rules! conformance_tests {
             an_atomic_batch_is_seen_as_a_whole,
             a_condition_refuses_the_whole_batch,
             conditions_see_every_type,
+            a_value_that_may_be_stored_may_be_so_in_one_step,
             batches_that_can_never_run_are_refused,
             // guards
             an_old_fence_is_refused_and_changes_nothing,
             a_fence_is_remembered_when_the_value_is_gone,
             a_raised_fence_refuses_the_old_owner,
             fences_guard_what_lives_together,
+            a_fence_mark_ends_after_what_it_guards,
             a_fence_mark_is_never_scanned,
             // scans
             a_scan_yields_every_key_with_the_prefix,
             a_scan_goes_on_while_keys_come_and_go,
+            a_cursor_of_no_scan_is_refused,
             a_prefix_is_removed_and_nothing_else,
             // sessions
             a_session_is_made_used_and_revoked,

@@ -11,6 +11,8 @@ use crate::{
 ///
 /// A token that was shown is remembered beside the keys, also after they end or
 /// are removed, for `fence_retention`; it is lost when the store loses its data.
+/// Beside a value that never ends it is remembered as long as that lives; under
+/// a tag it then stays for good, as others of the tag may never end.
 #[derive(Clone, Debug)]
 pub struct GuardedKeys {
     cache: CacheService,
@@ -61,7 +63,7 @@ impl Fenced<'_> {
         value: &T,
         ttl: Ttl,
     ) -> Result<()> {
-        const OPERATION: &str = "guarded put";
+        const OPERATION: &str = "guarded_put";
         let key = to_key(key)?;
         let value = self.cache.encode(OPERATION, &key, value)?;
         self.one(OPERATION, Op::Put { key, value, ttl, mode: PutMode::Always }).await?;
@@ -79,7 +81,7 @@ impl Fenced<'_> {
         key: impl TryInto<Key, Error: Into<InvalidKey>>,
     ) -> Result<Presence> {
         let op = Op::Remove { key: to_key(key)? };
-        self.one("guarded remove", op).await?.into_applied().map(Presence::of)
+        self.one("guarded_remove", op).await?.into_applied().map(Presence::of)
     }
 
     /// Reads the value under `key` and shows the fence to what lives together
@@ -92,7 +94,7 @@ impl Fenced<'_> {
         &self,
         key: impl TryInto<Key, Error: Into<InvalidKey>>,
     ) -> Result<Option<T>> {
-        const OPERATION: &str = "guarded get";
+        const OPERATION: &str = "guarded_get";
         let key = to_key(key)?;
         let found = self.one(OPERATION, Op::get(&key)).await?.into_value()?;
         found.map(|bytes| self.cache.decode(OPERATION, &key, &bytes)).transpose()

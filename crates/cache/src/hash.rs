@@ -80,7 +80,7 @@ impl CacheHash {
         &self,
         fields: impl IntoIterator<Item = impl Into<Bytes>>,
     ) -> Result<Vec<Option<T>>> {
-        const OPERATION: &str = "hash get";
+        const OPERATION: &str = "hash_get";
         let fields = fields.into_iter().map(Into::into).collect();
         let op = Op::HashGet { key: self.key.clone(), fields };
         let found = self.cache.one(OPERATION, op).await?.into_values()?;
@@ -96,7 +96,7 @@ impl CacheHash {
     ///
     /// As [`get`](Self::get); `Codec` also if a name is no UTF-8.
     pub async fn all<T: DeserializeOwned>(&self) -> Result<Vec<(String, T)>> {
-        const OPERATION: &str = "hash all";
+        const OPERATION: &str = "hash_all";
         let op = Op::HashAll { key: self.key.clone() };
         let pairs = self.cache.one(OPERATION, op).await?.into_pairs()?;
         self.decoded(OPERATION, pairs)
@@ -110,13 +110,13 @@ impl CacheHash {
     ///
     /// # Errors
     ///
-    /// As [`all`](Self::all).
+    /// As [`all`](Self::all), and with `Invalid` if the cursor is of no page.
     pub async fn scan<T: DeserializeOwned>(
         &self,
         cursor: Bytes,
         count: u32,
     ) -> Result<(Vec<(String, T)>, Option<Bytes>)> {
-        const OPERATION: &str = "hash scan";
+        const OPERATION: &str = "hash_scan";
         let op = Op::HashScan { key: self.key.clone(), cursor, count: count.max(1) };
         let FieldPage { fields, next } = self.cache.one(OPERATION, op).await?.into_fields()?;
         Ok((self.decoded(OPERATION, fields)?, next))
@@ -147,7 +147,7 @@ impl CacheHash {
         &self,
         fields: impl IntoIterator<Item = (impl Into<Bytes>, &'a T)>,
     ) -> Result<u64> {
-        const OPERATION: &str = "hash put";
+        const OPERATION: &str = "hash_put";
         let encode = |(field, value): (_, &T)| {
             Ok((Into::into(field), self.cache.encode(OPERATION, &self.key, value)?))
         };
@@ -166,7 +166,7 @@ impl CacheHash {
         field: impl Into<Bytes>,
         value: &T,
     ) -> Result<PutOutcome> {
-        const OPERATION: &str = "hash put new";
+        const OPERATION: &str = "hash_put_new";
         let value = self.cache.encode(OPERATION, &self.key, value)?;
         let (key, field, ttl) = (self.key.clone(), field.into(), self.ttl);
         let op = Op::HashPutNew { key, field, value, ttl };
@@ -182,7 +182,7 @@ impl CacheHash {
     /// does not fit, and with the errors of the store.
     pub async fn add(&self, field: impl Into<Bytes>, by: i64) -> Result<i64> {
         let (key, field, ttl) = (self.key.clone(), field.into(), self.ttl);
-        self.cache.one("hash add", Op::HashAdd { key, field, by, ttl }).await?.into_int()
+        self.cache.one("hash_add", Op::HashAdd { key, field, by, ttl }).await?.into_int()
     }
 
     /// Removes fields and returns how many there were.
@@ -194,7 +194,7 @@ impl CacheHash {
     pub async fn remove(&self, fields: impl IntoIterator<Item = impl Into<Bytes>>) -> Result<u64> {
         let fields = fields.into_iter().map(Into::into).collect();
         let op = Op::HashRemove { key: self.key.clone(), fields };
-        self.cache.one("hash remove", op).await?.into_count()
+        self.cache.one("hash_remove", op).await?.into_count()
     }
 
     /// Counts the fields.
@@ -204,7 +204,7 @@ impl CacheHash {
     /// Fails with `Invalid` if the key holds no hash, and with the errors of
     /// the store.
     pub async fn len(&self) -> Result<u64> {
-        self.cache.one("hash len", Op::HashLen { key: self.key.clone() }).await?.into_count()
+        self.cache.one("hash_len", Op::HashLen { key: self.key.clone() }).await?.into_count()
     }
 
     /// Removes the hash.

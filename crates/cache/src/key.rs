@@ -15,8 +15,10 @@ use std::sync::Arc;
 /// ```
 /// use trine_cache::Key;
 ///
-/// assert_eq!(Key::new("{user:7}:cart")?.tag(), "user:7");
-/// assert_eq!(Key::new("user:7")?.tag(), "user:7");
+/// let (cart, count) = (Key::new("{user:7}:cart")?, Key::new("{user:7}:count")?);
+/// assert_eq!(cart.tag(), Some("user:7"));
+/// assert!(cart.lives_with(&count));
+/// assert!(!cart.lives_with(&Key::new("user:7")?));
 /// assert!(Key::new("user:{7").is_err());
 /// # Ok::<(), trine_cache::InvalidKey>(())
 /// ```
@@ -51,12 +53,24 @@ impl Key {
         &self.0
     }
 
-    /// Returns what decides which keys it lives with: the text in braces, else
-    /// the whole key.
+    /// Returns the text in braces; `None` if the key lives with itself only.
     #[must_use]
-    pub fn tag(&self) -> &str {
-        let tag = self.0.split_once('{').and_then(|(_, rest)| rest.split_once('}'));
-        tag.map_or(&self.0, |(tag, _)| tag)
+    pub fn tag(&self) -> Option<&str> {
+        self.home().strip_prefix('{')?.strip_suffix('}')
+    }
+
+    /// Tells whether both may be in one atomic batch and share what is shown
+    /// of fences: they have one tag, or are the same key.
+    #[must_use]
+    pub fn lives_with(&self, other: &Self) -> bool {
+        self.home() == other.home()
+    }
+
+    /// Returns what only the keys have that it lives with: its tag in braces,
+    /// else the whole key, which has none.
+    pub(crate) fn home(&self) -> &str {
+        let home = || self.0.get(self.0.find('{')?..=self.0.find('}')?);
+        home().unwrap_or(&self.0)
     }
 }
 
@@ -150,6 +164,14 @@ mod tests {
         for text in ["{", "}", "{}", "{}a", "a{", "a}b", "{a", "}a{", "{{a}}", "{a}{b}", "{a}}"] {
             assert!(matches!(Key::new(text), Err(InvalidKey::Brace { .. })), "{text}");
         }
+    }
+
+    #[test]
+    fn a_key_lives_with_those_of_its_tag() {
+        let home = |text| Key::new(text).unwrap().home().to_owned();
+        assert_eq!([home("{t}"), home("a{t}b"), home("t")], ["{t}", "{t}", "t"]);
+        assert_eq!(Key::new("a{t}b").unwrap().tag(), Some("t"));
+        assert_eq!(Key::new("t").unwrap().tag(), None);
     }
 
     #[test]

@@ -53,7 +53,14 @@
 //!   more sessions than allowed (`sessions_made_at_once_keep_the_cap`). The
 //!   store holds no token.
 //! * In this process, the bytes of all entries stay within `max_bytes` and one
-//!   entry (memory: `bytes_never_pass_the_bound_by_more_than_an_entry`).
+//!   entry (memory: `bytes_never_pass_the_bound_by_more_than_an_entry`). Where a
+//!   full store refuses, what finds no room has changed nothing, an atomic batch
+//!   as a whole, and no session is lost (memory:
+//!   `an_atomic_batch_without_room_is_refused_as_a_whole`,
+//!   `sessions_in_a_full_store_are_used_rotated_and_ended`).
+//! * A write of which only a part was done, such as one without its lifetime, is
+//!   an `OutcomeUnknown` too (Redis:
+//!   `a_right_that_is_missing_half_way_leaves_the_outcome_unknown`).
 //! * Dropping a future gives no reply to another caller and leaks no connection
 //!   (Redis: `dropped_calls_leave_no_foreign_reply`).
 //!

@@ -64,7 +64,7 @@ impl CacheList {
         end: End,
         values: impl IntoIterator<Item = &'a T>,
     ) -> Result<u64> {
-        const OPERATION: &str = "list push";
+        const OPERATION: &str = "list_push";
         let encode = |value| self.cache.encode(OPERATION, &self.key, value);
         let values = values.into_iter().map(encode).collect::<Result<_>>()?;
         let op = Op::ListPush { key: self.key.clone(), end, values, ttl: self.ttl };
@@ -89,7 +89,7 @@ impl CacheList {
     ///
     /// As [`pop`](Self::pop).
     pub async fn pop_many<T: DeserializeOwned>(&self, end: End, count: u32) -> Result<Vec<T>> {
-        self.values("list pop", Op::ListPop { key: self.key.clone(), end, count }).await
+        self.values("list_pop", Op::ListPop { key: self.key.clone(), end, count }).await
     }
 
     /// Returns the values from `start` to `stop`, both included; negative
@@ -100,7 +100,7 @@ impl CacheList {
     /// Fails with `Codec` if one is no `T`, with `Invalid` if the key holds no
     /// list, and with the errors of the store.
     pub async fn range<T: DeserializeOwned>(&self, start: i64, stop: i64) -> Result<Vec<T>> {
-        self.values("list range", Op::ListRange { key: self.key.clone(), start, stop }).await
+        self.values("list_range", Op::ListRange { key: self.key.clone(), start, stop }).await
     }
 
     /// Returns the value at `index`; negative ones count from the end.
@@ -109,7 +109,7 @@ impl CacheList {
     ///
     /// As [`range`](Self::range).
     pub async fn get<T: DeserializeOwned>(&self, index: i64) -> Result<Option<T>> {
-        const OPERATION: &str = "list get";
+        const OPERATION: &str = "list_get";
         let op = Op::ListIndex { key: self.key.clone(), index };
         let found = self.cache.one(OPERATION, op).await?.into_value()?;
         found.map(|bytes| self.cache.decode(OPERATION, &self.key, &bytes)).transpose()
@@ -123,7 +123,7 @@ impl CacheList {
     /// the store.
     pub async fn trim(&self, start: i64, stop: i64) -> Result<()> {
         let op = Op::ListTrim { key: self.key.clone(), start, stop };
-        self.cache.one("list trim", op).await?.into_applied()?;
+        self.cache.one("list_trim", op).await?.into_applied()?;
         Ok(())
     }
 
@@ -134,7 +134,7 @@ impl CacheList {
     ///
     /// As [`push`](Self::push).
     pub async fn remove<T: Serialize + ?Sized>(&self, value: &T, count: i64) -> Result<u64> {
-        const OPERATION: &str = "list remove";
+        const OPERATION: &str = "list_remove";
         let value = self.cache.encode(OPERATION, &self.key, value)?;
         let op = Op::ListRemove { key: self.key.clone(), value, count };
         self.cache.one(OPERATION, op).await?.into_count()
@@ -147,7 +147,7 @@ impl CacheList {
     /// Fails with `Invalid` if the key holds no list, and with the errors of
     /// the store.
     pub async fn len(&self) -> Result<u64> {
-        self.cache.one("list len", Op::ListLen { key: self.key.clone() }).await?.into_count()
+        self.cache.one("list_len", Op::ListLen { key: self.key.clone() }).await?.into_count()
     }
 
     /// Removes the list.

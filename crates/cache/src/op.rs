@@ -113,9 +113,10 @@ pub enum Op {
     HashScan {
         /// Of this hash.
         key: Key,
-        /// Where the last page ended; empty for the first.
+        /// Where the last page ended; empty for the first, and refused if it
+        /// is of no page.
         cursor: Bytes,
-        /// About how many.
+        /// About how many; 0 is 1.
         count: u32,
     },
     /// Writes fields: `Count` of those that are new.

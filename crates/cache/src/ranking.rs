@@ -97,7 +97,7 @@ impl CacheRanking {
         let scored = |(member, score)| Scored::new(score, member);
         let entries = members.into_iter().map(scored).collect();
         let op = Op::SortedPut { key: self.key.clone(), entries, mode, ttl: self.ttl };
-        self.cache.one("ranking put", op).await?.into_count()
+        self.cache.one("ranking_put", op).await?.into_count()
     }
 
     /// Adds to a member's score, 0 if absent, and returns the sum. Never sent
@@ -109,7 +109,7 @@ impl CacheRanking {
     /// something else, and with the errors of the store.
     pub async fn add(&self, member: impl Into<Bytes>, by: f64) -> Result<f64> {
         let (key, member, ttl) = (self.key.clone(), member.into(), self.ttl);
-        self.cache.one("ranking add", Op::SortedAdd { key, member, by, ttl }).await?.into_score()
+        self.cache.one("ranking_add", Op::SortedAdd { key, member, by, ttl }).await?.into_score()
     }
 
     /// Returns the place of a member, from 0 for the highest score, with the
@@ -121,7 +121,7 @@ impl CacheRanking {
     /// errors of the store.
     pub async fn rank(&self, member: impl Into<Bytes>) -> Result<Option<Ranked>> {
         let (key, member, order) = (self.key.clone(), member.into(), Order::Descending);
-        self.cache.one("ranking rank", Op::SortedRank { key, member, order }).await?.into_ranked()
+        self.cache.one("ranking_rank", Op::SortedRank { key, member, order }).await?.into_ranked()
     }
 
     /// Returns the scores of several members, in their order, at one moment.
@@ -135,7 +135,7 @@ impl CacheRanking {
     ) -> Result<Vec<Option<f64>>> {
         let members = members.into_iter().map(Into::into).collect();
         let op = Op::SortedScores { key: self.key.clone(), members };
-        self.cache.one("ranking scores", op).await?.into_scores()
+        self.cache.one("ranking_scores", op).await?.into_scores()
     }
 
     /// Returns the members at the places from `start` to `stop`, both included,
@@ -146,7 +146,7 @@ impl CacheRanking {
     /// Fails with `Codec` if a member is no UTF-8, with `Invalid` if the key
     /// holds something else, and with the errors of the store.
     pub async fn range(&self, start: i64, stop: i64) -> Result<Vec<Placed>> {
-        const OPERATION: &str = "ranking range";
+        const OPERATION: &str = "ranking_range";
         let (key, order) = (self.key.clone(), Order::Descending);
         self.placed(OPERATION, Op::SortedByPlace { key, start, stop, order }).await
     }
@@ -158,7 +158,7 @@ impl CacheRanking {
     ///
     /// As [`range`](Self::range).
     pub async fn by_score(&self, min: f64, max: f64, skip: u32, count: u32) -> Result<Vec<Placed>> {
-        const OPERATION: &str = "ranking by score";
+        const OPERATION: &str = "ranking_by_score";
         let (key, order) = (self.key.clone(), Order::Descending);
         self.placed(OPERATION, Op::SortedByScore { key, min, max, order, skip, count }).await
     }
@@ -170,7 +170,7 @@ impl CacheRanking {
     /// As [`rank`](Self::rank).
     pub async fn count(&self, min: f64, max: f64) -> Result<u64> {
         let op = Op::SortedCount { key: self.key.clone(), min, max };
-        self.cache.one("ranking count", op).await?.into_count()
+        self.cache.one("ranking_count", op).await?.into_count()
     }
 
     /// Counts the members.
@@ -179,7 +179,7 @@ impl CacheRanking {
     ///
     /// As [`rank`](Self::rank).
     pub async fn len(&self) -> Result<u64> {
-        self.cache.one("ranking len", Op::SortedLen { key: self.key.clone() }).await?.into_count()
+        self.cache.one("ranking_len", Op::SortedLen { key: self.key.clone() }).await?.into_count()
     }
 
     /// Removes up to `count` members with the highest scores and returns them.
@@ -189,7 +189,7 @@ impl CacheRanking {
     /// As [`range`](Self::range); with `Codec` they are removed all the same.
     pub async fn pop(&self, count: u32) -> Result<Vec<Placed>> {
         let (key, order) = (self.key.clone(), Order::Descending);
-        self.placed("ranking pop", Op::SortedPop { key, order, count }).await
+        self.placed("ranking_pop", Op::SortedPop { key, order, count }).await
     }
 
     /// Removes members and returns how many there were.
@@ -200,7 +200,7 @@ impl CacheRanking {
     pub async fn remove(&self, members: impl IntoIterator<Item = impl Into<Bytes>>) -> Result<u64> {
         let members = members.into_iter().map(Into::into).collect();
         let op = Op::SortedRemove { key: self.key.clone(), members };
-        self.cache.one("ranking remove", op).await?.into_count()
+        self.cache.one("ranking_remove", op).await?.into_count()
     }
 
     /// Removes the members with scores from `min` to `max`, both included, and
@@ -211,7 +211,7 @@ impl CacheRanking {
     /// As [`rank`](Self::rank).
     pub async fn remove_scores(&self, min: f64, max: f64) -> Result<u64> {
         let op = Op::SortedRemoveScores { key: self.key.clone(), min, max };
-        self.cache.one("ranking remove scores", op).await?.into_count()
+        self.cache.one("ranking_remove_scores", op).await?.into_count()
     }
 
     /// Keeps the `count` highest scores and returns how many were removed.
@@ -222,7 +222,7 @@ impl CacheRanking {
     pub async fn keep_best(&self, count: u32) -> Result<u64> {
         let stop = -1 - i64::from(count);
         let op = Op::SortedRemovePlaces { key: self.key.clone(), start: 0, stop };
-        self.cache.one("ranking keep best", op).await?.into_count()
+        self.cache.one("ranking_keep_best", op).await?.into_count()
     }
 
     /// Removes the ranking.

@@ -1,7 +1,6 @@
+mod deps;
 mod health;
 
-#[cfg(feature = "redis")]
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,8 +8,8 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use trine_core::{
-    Backoff, BoxFault, CallContext, Clock, Deadline, Health, InFlight, Jitter, Lifecycle, Metrics,
-    Probe, Refused, Service, Snapshot, StartError, State, SystemClock,
+    Backoff, BoxFault, CallContext, Deadline, Health, InFlight, Jitter, Lifecycle, Metrics, Probe,
+    Refused, Service, Snapshot, StartError, State,
 };
 
 use crate::backend::{Store, connect};
@@ -19,83 +18,11 @@ use crate::{
     Outcome, Page, Reply, Result, StoreFacts, StoreStats, Ttl, Unavailable,
 };
 
+pub use deps::CacheDeps;
+
 /// Between two attempts to start.
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LONGEST_RETRY: Duration = Duration::from_secs(1);
-
-/// What a cache needs beside its configuration.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct CacheDeps {
-    /// The name of this instance, for health, metrics and the keys of a shared
-    /// store. Default: `"cache.default"`.
-    pub name: Arc<str>,
-    /// The clock of lifetimes in this process. Default: the system's.
-    pub clock: Arc<dyn Clock>,
-    /// What shortens default lifetimes. Default: at random.
-    pub jitter: Jitter,
-    #[cfg(feature = "redis")]
-    redis: BTreeMap<Box<str>, trine_redis::RedisPool>,
-}
-
-impl Default for CacheDeps {
-    fn default() -> Self {
-        Self {
-            name: "cache.default".into(),
-            clock: Arc::new(SystemClock),
-            jitter: Jitter::random(),
-            #[cfg(feature = "redis")]
-            redis: BTreeMap::new(),
-        }
-    }
-}
-
-impl CacheDeps {
-    /// Sets the name of the instance.
-    #[must_use]
-    pub fn with_name(mut self, name: impl Into<Arc<str>>) -> Self {
-        self.name = name.into();
-        self
-    }
-
-    /// Adds the Redis that the configuration calls `connection`. It is shared,
-    /// started and shut down by whoever opened it.
-    #[cfg(feature = "redis")]
-    #[must_use]
-    pub fn with_redis(
-        mut self,
-        connection: impl Into<Box<str>>,
-        pool: &trine_redis::RedisPool,
-    ) -> Self {
-        self.redis.insert(connection.into(), pool.clone());
-        self
-    }
-
-    #[cfg(feature = "redis")]
-    pub(crate) fn redis(&self, connection: &str) -> Result<&trine_redis::RedisPool> {
-        self.redis.get(connection).ok_or_else(|| {
-            let known = self.redis.keys().map(|name| &**name).collect::<Vec<_>>().join(", ");
-            let problem = format!(
-                "backend.connection: no Redis `{connection}` was given (there are: {known})"
-            );
-            crate::ConfigError::one(problem).into()
-        })
-    }
-
-    /// Sets the clock of lifetimes in this process.
-    #[must_use]
-    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.clock = clock;
-        self
-    }
-
-    /// Sets what shortens default lifetimes.
-    #[must_use]
-    pub fn with_jitter(mut self, jitter: Jitter) -> Self {
-        self.jitter = jitter;
-        self
-    }
-}
 
 /// The cache as application code sees it. Cheap to clone.
 ///
@@ -288,7 +215,8 @@ impl CacheService {
     ///
     /// # Errors
     ///
-    /// Fails with the errors of the store.
+    /// Fails with `Invalid` if the cursor is of no page, and with the errors of
+    /// the store.
     pub async fn scan(&self, prefix: &str, cursor: Cursor, count: u32) -> Result<Page> {
         const OPERATION: &str = "scan";
         let _in_flight = self.enter(OPERATION)?;
@@ -358,21 +286,11 @@ impl CacheService {
 
     /// Refuses what can never be accepted, before anything is sent.
     fn check(&self, batch: &Batch) -> Result<()> {
-        if let Some(problem) = batch.problem() {
-            return Err(Error::invalid(self.at(batch.operation()), problem));
+        let excess = || batch.excess(self.shared.config.max_value);
+        match batch.problem().or_else(excess) {
+            Some(problem) => Err(Error::invalid(self.at(batch.operation()), problem)),
+            None => Ok(()),
         }
-        let max = self.shared.config.max_value;
-        for op in batch.ops() {
-            let largest = op.load().largest;
-            if largest > max.as_len() {
-                let key = op.key();
-                let detail = format!(
-                    "key `{key}`: value of {largest} bytes, expected at most {max} (max_value)"
-                );
-                return Err(Error::invalid(self.at(batch.operation()), detail));
-            }
-        }
-        Ok(())
     }
 
     /// Puts the configured lifetime in the place of the default.

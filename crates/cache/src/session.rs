@@ -1,5 +1,7 @@
 mod config;
 mod record;
+mod revocation;
+mod shelf;
 mod token;
 
 use std::cmp::Reverse;
@@ -10,14 +12,12 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use serde::Serialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::DeserializeOwned;
 
-use crate::{
-    Batch, CacheService, Error, Expected, Key, Op, Outcome, Presence, Reply, Result, Ttl,
-    Unavailable,
-};
+use crate::{CacheService, Error, Key, Result, Ttl, Unavailable};
 
 use self::record::Record;
+use self::shelf::{Live, VERSION, nonce};
 use self::token::{Hash, Tagger};
 
 pub use self::config::{SessionsConfig, WhenTooMany};
@@ -115,27 +115,6 @@ pub enum CreateOutcome<T> {
 /// Tries of one change that others change beneath.
 const TRIES: u32 = 16;
 
-/// Changes with every step that makes or ends sessions of a user. Its name is
-/// of another length than those of sessions.
-const VERSION: Bytes = Bytes::from_static(b"v");
-
-/// The sessions of one user as they were read.
-struct Found {
-    now: Duration,
-    version: Option<Bytes>,
-    live: Vec<Live>,
-    /// Those that are over, or that are no records.
-    over: Vec<Bytes>,
-}
-
-/// A session whose data nobody has looked at: that of a process with another
-/// `T` counts and can be revoked all the same.
-struct Live {
-    hash: Hash,
-    used: Duration,
-    value: Bytes,
-}
-
 impl<T: Serialize + DeserializeOwned> Sessions<T> {
     /// Returns the sessions kept in `cache`. Does no I/O.
     ///
@@ -163,7 +142,7 @@ impl<T: Serialize + DeserializeOwned> Sessions<T> {
     where
         T: Clone,
     {
-        const OPERATION: &str = "session create";
+        const OPERATION: &str = "session_create";
         self.check_store(OPERATION)?;
         let key = self.shared.tagger.key(&self.shared.config.prefix, user)?;
         let most = self.shared.config.max_per_user.get();
@@ -204,7 +183,7 @@ impl<T: Serialize + DeserializeOwned> Sessions<T> {
     /// Fails with `Codec` if the data is no `T`, and with the errors of the
     /// store: an outage is not taken for the end of a session.
     pub async fn get(&self, token: &str) -> Result<Option<Session<T>>> {
-        const OPERATION: &str = "session get";
+        const OPERATION: &str = "session_get";
         let Some(token) = SessionToken::parse(token) else { return Ok(None) };
         let key = token.key(&self.shared.config.prefix)?;
         let hash = token.hash();
@@ -232,7 +211,7 @@ impl<T: Serialize + DeserializeOwned> Sessions<T> {
     where
         T: Clone,
     {
-        const OPERATION: &str = "session put";
+        const OPERATION: &str = "session_put";
         let Some(token) = SessionToken::parse(token) else { return Ok(None) };
         let key = token.key(&self.shared.config.prefix)?;
         let hash = token.hash();
@@ -258,7 +237,7 @@ impl<T: Serialize + DeserializeOwned> Sessions<T> {
     /// As [`create`](Self::create). After `OutcomeUnknown` either token may be
     /// the good one; the new one is lost with the error, so log in again.
     pub async fn rotate(&self, token: &str) -> Result<Option<Created<T>>> {
-        const OPERATION: &str = "session rotate";
+        const OPERATION: &str = "session_rotate";
         let Some(token) = SessionToken::parse(token) else { return Ok(None) };
         let key = token.key(&self.shared.config.prefix)?;
         let hash = token.hash();
@@ -286,7 +265,7 @@ impl<T: Serialize + DeserializeOwned> Sessions<T> {
     /// Fails with `Codec` if the data of one is no `T`, and with the errors of
     /// the store.
     pub async fn list(&self, user: &str) -> Result<Vec<Session<T>>> {
-        const OPERATION: &str = "session list";
+        const OPERATION: &str = "session_list";
         let key = self.shared.tagger.key(&self.shared.config.prefix, user)?;
         let mut live = self.found(OPERATION, &key, user).await?.live;
         live.sort_by_key(|session| Reverse(session.used));
@@ -294,185 +273,6 @@ impl<T: Serialize + DeserializeOwned> Sessions<T> {
             Ok(self.session(hash, self.decode(OPERATION, &key, value)?))
         };
         live.iter().map(session).collect()
-    }
-
-    /// Ends the session that `token` belongs to.
-    ///
-    /// # Errors
-    ///
-    /// Fails with the errors of the store.
-    pub async fn revoke(&self, token: &str) -> Result<Presence> {
-        let Some(token) = SessionToken::parse(token) else { return Ok(Presence::Absent) };
-        let key = token.key(&self.shared.config.prefix)?;
-        let gone = Op::HashRemove { key: key.clone(), fields: vec![token.hash().field()] };
-        let count = self.ended("session revoke", gone, key).await?;
-        Ok(Presence::of(count > 0))
-    }
-
-    /// Ends one session of `user` by its name.
-    ///
-    /// # Errors
-    ///
-    /// As [`revoke_all`](Self::revoke_all).
-    pub async fn revoke_one(&self, user: &str, id: &SessionId) -> Result<Presence> {
-        let count = self.revoke_where("session revoke", user, |hash| hash.id() == *id).await?;
-        Ok(Presence::of(count > 0))
-    }
-
-    /// Ends all sessions of the user of `token` but this one, and returns how
-    /// many there were; `None` if there is no session any more.
-    ///
-    /// # Errors
-    ///
-    /// As [`revoke_all`](Self::revoke_all).
-    pub async fn revoke_others(&self, token: &str) -> Result<Option<u64>> {
-        let Some(session) = self.get(token).await? else { return Ok(None) };
-        let others = |hash: &Hash| hash.id() != session.id;
-        self.revoke_where("session revoke others", &session.user, others).await.map(Some)
-    }
-
-    /// Ends all sessions of `user`, and returns how many there were. One that
-    /// is made at the same moment is either ended too or made afterwards.
-    ///
-    /// # Errors
-    ///
-    /// Fails with `Unavailable` if others kept changing the user's sessions, and
-    /// with the errors of the store.
-    pub async fn revoke_all(&self, user: &str) -> Result<u64> {
-        self.revoke_where("session revoke all", user, |_| true).await
-    }
-
-    async fn revoke_where(
-        &self,
-        operation: &'static str,
-        user: &str,
-        is_meant: impl Fn(&Hash) -> bool,
-    ) -> Result<u64> {
-        let key = self.shared.tagger.key(&self.shared.config.prefix, user)?;
-        for _ in 0..TRIES {
-            let found = self.found(operation, &key, user).await?;
-            let meant = found.live.iter().filter(|session| is_meant(&session.hash));
-            let mut removed: Vec<_> = meant.map(|session| session.hash.field()).collect();
-            let count = u64::try_from(removed.len()).unwrap_or(u64::MAX);
-            if count == 0 {
-                return Ok(0);
-            }
-            removed.extend(found.over);
-            let step = self.step(&key, found.version, removed, None);
-            if self.took_place(operation, step).await? {
-                return Ok(count);
-            }
-        }
-        Err(self.contended(operation))
-    }
-
-    /// Reads everything that is stored for a user, with the store's time.
-    async fn found(&self, operation: &'static str, key: &Key, user: &str) -> Result<Found> {
-        let ops = vec![Op::Time { key: key.clone() }, Op::HashAll { key: key.clone() }];
-        let mut replies = self.shared.cache.many(operation, ops).await?.into_iter();
-        let now = since_epoch(replies.next())?;
-        let pairs = replies.next().map_or(Ok(Vec::new()), Reply::into_pairs)?;
-        let mut found = Found { now, version: None, live: Vec::new(), over: Vec::new() };
-        for (field, value) in pairs {
-            let Some(hash) = Hash::of_field(&field) else {
-                found.version = Some(value);
-                continue;
-            };
-            match serde_json::from_slice::<Record<IgnoredAny>>(&value) {
-                Ok(record) if self.is_over(&record, now) => found.over.push(field),
-                Ok(Record { user: owner, used, .. }) if owner == user => {
-                    found.live.push(Live { hash, used, value });
-                }
-                // Another user with the same tag.
-                Ok(_) => {}
-                Err(_) => found.over.push(field),
-            }
-        }
-        Ok(found)
-    }
-
-    /// Reads one session as it is stored, with the store's time. Also `None`
-    /// for one that was made with another key of the configuration: nobody who
-    /// lists or revokes the user's sessions would find it.
-    async fn live(
-        &self,
-        operation: &'static str,
-        key: &Key,
-        hash: &Hash,
-    ) -> Result<Option<(Duration, Bytes, Record<T>)>> {
-        let look = Op::HashGet { key: key.clone(), fields: vec![hash.field()] };
-        let ops = vec![Op::Time { key: key.clone() }, look];
-        let mut replies = self.shared.cache.many(operation, ops).await?.into_iter();
-        let now = since_epoch(replies.next())?;
-        let mut values = replies.next().map_or(Ok(Vec::new()), Reply::into_values)?;
-        let Some(value) = values.pop().flatten() else { return Ok(None) };
-        let record: Record<T> = self.decode(operation, key, &value)?;
-        let home = self.shared.tagger.key(&self.shared.config.prefix, &record.user)?;
-        let is_live = home == *key && !self.is_over(&record, now);
-        Ok(is_live.then_some((now, value, record)))
-    }
-
-    /// Returns the step that ends sessions and adds one, if nothing was made or
-    /// ended since `version` was read.
-    fn step(
-        &self,
-        key: &Key,
-        version: Option<Bytes>,
-        removed: Vec<Bytes>,
-        added: Option<(Bytes, Bytes)>,
-    ) -> Result<Batch> {
-        let mut batch = Batch::atomic();
-        if !removed.is_empty() {
-            batch.push(Op::HashRemove { key: key.clone(), fields: removed });
-        }
-        let fields = added.into_iter().chain([(VERSION, nonce()?)]).collect();
-        batch.push(Op::HashPut { key: key.clone(), fields, ttl: self.idle() });
-        let expected = Expected::Field { field: VERSION, value: version };
-        Ok(batch.when(key, expected))
-    }
-
-    /// Returns the step that changes one session, if it is still as it was
-    /// read.
-    fn change(
-        &self,
-        key: &Key,
-        hash: &Hash,
-        old: Bytes,
-        written: Vec<(Bytes, Bytes)>,
-        removed: Vec<Bytes>,
-    ) -> Result<Batch> {
-        let mut batch = Batch::atomic();
-        if !removed.is_empty() {
-            batch.push(Op::HashRemove { key: key.clone(), fields: removed });
-        }
-        batch.push(Op::HashPut { key: key.clone(), fields: written, ttl: self.idle() });
-        let expected = Expected::Field { field: hash.field(), value: Some(old) };
-        Ok(batch.when(key, expected))
-    }
-
-    async fn took_place(&self, operation: &'static str, step: Result<Batch>) -> Result<bool> {
-        match self.shared.cache.run(step?.named(operation)).await? {
-            Outcome::Ran(replies) => {
-                for reply in replies {
-                    if let Reply::Failed(error) = reply {
-                        return Err(error);
-                    }
-                }
-                Ok(true)
-            }
-            Outcome::Refused { .. } => Ok(false),
-        }
-    }
-
-    /// Ends sessions without a look at them first.
-    async fn ended(&self, operation: &'static str, gone: Op, key: Key) -> Result<u64> {
-        let fields = vec![(VERSION, nonce()?)];
-        let mark = Op::HashPut { key, fields, ttl: Ttl::IfNew(Ttl::MIN) };
-        let batch = Batch::atomic().named(operation).with(gone).with(mark);
-        match self.shared.cache.run(batch).await? {
-            Outcome::Ran(replies) => replies.into_iter().next().map_or(Ok(0), Reply::into_count),
-            Outcome::Refused { .. } => Ok(0),
-        }
     }
 
     /// Every session of the key has ended by then: none was used later than
@@ -528,20 +328,6 @@ impl<T: Serialize + DeserializeOwned> Sessions<T> {
     fn decode(&self, operation: &'static str, key: &Key, bytes: &[u8]) -> Result<Record<T>> {
         self.shared.cache.decode(operation, key, bytes)
     }
-}
-
-fn since_epoch(reply: Option<Reply>) -> Result<Duration> {
-    match reply {
-        Some(Reply::Time(since_epoch)) => Ok(since_epoch),
-        Some(Reply::Failed(error)) => Err(error),
-        Some(other) => Err(Error::unexpected_reply("Time", &other)),
-        None => Err(Error::Reply { expected: "Time", found: "none" }),
-    }
-}
-
-/// Returns a text that nobody used before.
-fn nonce() -> Result<Bytes> {
-    Ok(Bytes::copy_from_slice(&token::random::<8>()?))
 }
 
 impl<T> Clone for Sessions<T> {

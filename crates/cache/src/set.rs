@@ -50,7 +50,7 @@ impl CacheSet {
     pub async fn add(&self, members: impl IntoIterator<Item = impl Into<Bytes>>) -> Result<u64> {
         let members = members.into_iter().map(Into::into).collect();
         let op = Op::SetAdd { key: self.key.clone(), members, ttl: self.ttl };
-        self.cache.one("set add", op).await?.into_count()
+        self.cache.one("set_add", op).await?.into_count()
     }
 
     /// Removes members in one step and returns how many there were.
@@ -61,7 +61,7 @@ impl CacheSet {
     pub async fn remove(&self, members: impl IntoIterator<Item = impl Into<Bytes>>) -> Result<u64> {
         let members = members.into_iter().map(Into::into).collect();
         let op = Op::SetRemove { key: self.key.clone(), members };
-        self.cache.one("set remove", op).await?.into_count()
+        self.cache.one("set_remove", op).await?.into_count()
     }
 
     /// Tells whether a member is there.
@@ -84,7 +84,7 @@ impl CacheSet {
     ) -> Result<Vec<bool>> {
         let members = members.into_iter().map(Into::into).collect();
         let op = Op::SetHas { key: self.key.clone(), members };
-        self.cache.one("set has", op).await?.into_flags()
+        self.cache.one("set_has", op).await?.into_flags()
     }
 
     /// Returns every member, in no particular order.
@@ -94,7 +94,7 @@ impl CacheSet {
     /// Fails with `Codec` if a member is no UTF-8, with `Invalid` if the key
     /// holds no set, and with the errors of the store.
     pub async fn all(&self) -> Result<Vec<String>> {
-        self.texts("set all", Op::SetAll { key: self.key.clone() }).await
+        self.texts("set_all", Op::SetAll { key: self.key.clone() }).await
     }
 
     /// Returns up to `count` different members, chosen at random.
@@ -103,7 +103,7 @@ impl CacheSet {
     ///
     /// As [`all`](Self::all).
     pub async fn random(&self, count: u32) -> Result<Vec<String>> {
-        self.texts("set random", Op::SetRandom { key: self.key.clone(), count }).await
+        self.texts("set_random", Op::SetRandom { key: self.key.clone(), count }).await
     }
 
     /// Removes up to `count` members, chosen at random, and returns them.
@@ -112,7 +112,7 @@ impl CacheSet {
     ///
     /// As [`all`](Self::all); with `Codec` they are removed all the same.
     pub async fn pop(&self, count: u32) -> Result<Vec<String>> {
-        self.texts("set pop", Op::SetPop { key: self.key.clone(), count }).await
+        self.texts("set_pop", Op::SetPop { key: self.key.clone(), count }).await
     }
 
     /// Counts the members.
@@ -122,7 +122,7 @@ impl CacheSet {
     /// Fails with `Invalid` if the key holds no set, and with the errors of the
     /// store.
     pub async fn len(&self) -> Result<u64> {
-        self.cache.one("set len", Op::SetLen { key: self.key.clone() }).await?.into_count()
+        self.cache.one("set_len", Op::SetLen { key: self.key.clone() }).await?.into_count()
     }
 
     /// Removes the set.

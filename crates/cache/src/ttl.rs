@@ -1,6 +1,7 @@
 use std::time::Duration;
 
-/// How long an entry lives.
+/// How long an entry lives, in whole milliseconds: a part of one counts as one,
+/// so that nothing ends earlier than it was told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Ttl {
@@ -31,6 +32,11 @@ impl Ttl {
     #[must_use]
     pub const fn secs(secs: u64) -> Self {
         Self::After(Duration::from_secs(secs))
+    }
+
+    /// Returns the milliseconds that stores count.
+    pub(crate) fn millis(span: Duration) -> u64 {
+        u64::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
     }
 
     /// Says what is wrong with it.

@@ -1,11 +1,13 @@
+mod codec;
+
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::service::to_key;
 use crate::{
-    Batch, CacheService, Error, Expected, InvalidKey, Key, Lifetime, Op, Outcome, PutMode, Reply,
-    Result, Ttl,
+    Batch, CacheService, Expected, InvalidKey, Key, Lifetime, Op, Outcome, PutMode, Reply, Result,
+    Ttl,
 };
 
 /// Whether anything was found under a key.
@@ -365,43 +367,6 @@ impl CacheService {
             }
         }
     }
-
-    pub(crate) fn encode<T: Serialize + ?Sized>(
-        &self,
-        operation: &'static str,
-        key: &Key,
-        value: &T,
-    ) -> Result<Bytes> {
-        serde_json::to_vec(value).map(Bytes::from).map_err(|cause| Error::Codec {
-            at: self.at(operation),
-            key: key.clone(),
-            expected: "a value that JSON can hold",
-            cause: cause.into(),
-        })
-    }
-
-    pub(crate) fn decode<T: DeserializeOwned>(
-        &self,
-        operation: &'static str,
-        key: &Key,
-        bytes: &[u8],
-    ) -> Result<T> {
-        serde_json::from_slice(bytes).map_err(|cause| Error::Codec {
-            at: self.at(operation),
-            key: key.clone(),
-            expected: std::any::type_name::<T>(),
-            cause: without_the_value(&cause).into(),
-        })
-    }
-
-    pub(crate) fn text(&self, operation: &'static str, key: &Key, bytes: Bytes) -> Result<String> {
-        String::from_utf8(bytes.into()).map_err(|cause| Error::Codec {
-            at: self.at(operation),
-            key: key.clone(),
-            expected: "text in UTF-8",
-            cause: cause.utf8_error().into(),
-        })
-    }
 }
 
 /// Collects what is all right, with room for all from the beginning: `collect`
@@ -412,17 +377,6 @@ fn gathered<T>(items: impl Iterator<Item = Result<T>>) -> Result<Vec<T>> {
         all.push(item?);
     }
     Ok(all)
-}
-
-/// Says where the decoding failed; serde's own message may quote what is
-/// stored.
-fn without_the_value(cause: &serde_json::Error) -> String {
-    let what = match cause.classify() {
-        serde_json::error::Category::Data => "another shape",
-        serde_json::error::Category::Eof => "cut off",
-        _ => "no JSON",
-    };
-    format!("{what} at line {}, column {}", cause.line(), cause.column())
 }
 
 impl PutOutcome {

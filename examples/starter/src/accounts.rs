@@ -131,6 +131,7 @@ impl Accounts {
         self.cache.forget(id).await?;
         let update = "UPDATE account SET name = ? WHERE id = ?";
         self.db.global().execute(update, (name.0, id)).await?;
+        self.cache.forget_again(id).await;
         self.read(id).await
     }
 
@@ -219,10 +220,11 @@ impl Password {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
-    use trine_cache::{CacheConfig, CacheService};
-    use trine_core::{Deadline, Tasks};
+    use trine_cache::{CacheConfig, CacheDeps, CacheService};
+    use trine_core::{CallContext, Deadline, ManualClock, Tasks};
     use trine_db_shard::DbConfig;
 
     use super::*;
@@ -230,41 +232,120 @@ mod tests {
 
     const HOUR: Duration = Duration::from_secs(60 * 60);
 
+    struct Bench {
+        _folder: tempfile::TempDir,
+        db: DbService,
+        cache: CacheService,
+        clock: Arc<ManualClock>,
+        rows: AccountCache,
+        accounts: Accounts,
+        /// Of Ann.
+        id: Uuid,
+    }
+
+    /// Where a request takes at most as long as `READING`, and a statement that
+    /// was given up `SETTLING` longer.
+    const READING: Duration = Duration::from_secs(10);
+    const SETTLING: Duration = Duration::from_secs(5);
+
+    impl Bench {
+        async fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let config = DbConfig::sqlite(folder.path(), 1);
+            let migrated = trine_db_shard::migrate(&config, &schema::migrations()).await.unwrap();
+            assert!(migrated.is_complete());
+            let db = DbService::connect(&config).await.unwrap();
+            let clock = Arc::new(ManualClock::new());
+            let deps = CacheDeps::default().with_clock(Arc::<ManualClock>::clone(&clock));
+            let cache = CacheService::open(&CacheConfig::memory(), deps).unwrap();
+            cache.start().await.unwrap();
+            let passwords = Passwords::new(1, HOUR, &Tasks::new("test")).unwrap();
+            let rows = AccountCache::new(cache.clone(), HOUR, READING, SETTLING);
+            let accounts = Accounts::new(db.clone(), passwords, rows.clone());
+            let registration = Registration {
+                email: Email::parse("ann@example.com").unwrap(),
+                name: Name::parse("Ann").unwrap(),
+                password: Password::parse(Secret::new("correct horse")).unwrap(),
+            };
+            let (id, _) = accounts.register(registration).await.unwrap();
+            Self { _folder: folder, db, cache, clock, rows, accounts, id }
+        }
+
+        async fn name(&self) -> String {
+            self.accounts.get(self.id).await.unwrap().name
+        }
+    }
+
+    fn bob() -> Name {
+        Name::parse("Bob").unwrap()
+    }
+
     #[tokio::test]
     async fn a_row_is_cached_until_it_changes_and_read_without_a_cache() {
-        let folder = tempfile::tempdir().unwrap();
-        let config = DbConfig::sqlite(folder.path(), 1);
-        let migrated = trine_db_shard::migrate(&config, &schema::migrations()).await.unwrap();
-        assert!(migrated.is_complete());
-        let db = DbService::connect(&config).await.unwrap();
-        let cache = CacheService::connect(&CacheConfig::memory()).await.unwrap();
-        let passwords = Passwords::new(1, HOUR, &Tasks::new("test")).unwrap();
-        let rows = AccountCache::new(cache.clone(), HOUR, HOUR);
-        let accounts = Accounts::new(db.clone(), passwords, rows.clone());
-        let registration = Registration {
-            email: Email::parse("ann@example.com").unwrap(),
-            name: Name::parse("Ann").unwrap(),
-            password: Password::parse(Secret::new("correct horse")).unwrap(),
-        };
-        let (id, _) = accounts.register(registration).await.unwrap();
-        let name = async || accounts.get(id).await.unwrap().name;
-        let old = accounts.get(id).await.unwrap();
+        let bench = Bench::new().await;
+        let Bench { accounts, id, .. } = &bench;
+        let old = accounts.get(*id).await.unwrap();
         assert_eq!(old.name, "Ann");
         let elsewhere = "UPDATE account SET name = 'Eve' WHERE id = ?";
-        db.global().execute(elsewhere, (id,)).await.unwrap();
-        assert_eq!(name().await, "Ann", "the row is not read again");
+        bench.db.global().execute(elsewhere, (*id,)).await.unwrap();
+        assert_eq!(bench.name().await, "Ann", "the row is not read again");
 
-        let renamed = accounts.rename(id, Name::parse("Bob").unwrap()).await.unwrap();
+        let renamed = accounts.rename(*id, bob()).await.unwrap();
         assert_eq!(renamed.name, "Bob");
         // Somebody has read the row before the change and comes late.
-        rows.keep(&old).await;
-        assert_eq!(name().await, "Bob");
+        bench.rows.keep(&old).await;
+        assert_eq!(bench.name().await, "Bob");
 
-        cache.shutdown(Deadline::after(HOUR)).await.unwrap();
-        assert_eq!(name().await, "Bob", "without a cache the row is read");
-        let refused = accounts.rename(id, Name::parse("Eve").unwrap()).await;
+        bench.cache.shutdown(Deadline::after(HOUR)).await.unwrap();
+        assert_eq!(bench.name().await, "Bob", "without a cache the row is read");
+        let refused = accounts.rename(*id, Name::parse("Eve").unwrap()).await;
         assert!(matches!(refused, Err(Error::Cache(_))), "{refused:?}");
-        assert_eq!(name().await, "Bob", "and not changed");
+        assert_eq!(bench.name().await, "Bob", "and not changed");
+    }
+
+    #[tokio::test]
+    async fn a_reader_who_comes_as_late_as_can_be_keeps_no_old_row() {
+        let bench = Bench::new().await;
+        let old = bench.accounts.get(bench.id).await.unwrap();
+        // The change is given up at the end of its request, the statement ends
+        // on the server after that, and the reader had just read the row.
+        bench.rows.forget(bench.id).await.unwrap();
+        bench.clock.advance(READING + SETTLING + READING - Duration::from_millis(1));
+        bench.rows.keep(&old).await;
+        assert_eq!(bench.rows.find(bench.id).await, None);
+        bench.clock.advance(Duration::from_millis(1));
+        bench.rows.keep(&old).await;
+        assert_eq!(bench.rows.find(bench.id).await, Some(old), "it is cached again");
+    }
+
+    #[tokio::test]
+    async fn a_row_that_was_kept_while_it_changed_goes_when_it_has() {
+        let bench = Bench::new().await;
+        let old = bench.accounts.get(bench.id).await.unwrap();
+        // The change waits for its turn to write.
+        let turn = bench.db.global().begin().await.unwrap();
+        let rename = bench.accounts.rename(bench.id, bob());
+        let full = async {
+            while bench.rows.find(bench.id).await.is_some() {
+                tokio::task::yield_now().await;
+            }
+            // The mark is dropped by a cache that is full, and a reader comes.
+            let _dropped = bench.cache.remove(format!("account:{}", bench.id)).await.unwrap();
+            bench.rows.keep(&old).await;
+            drop(turn);
+        };
+        let (renamed, ()) = tokio::join!(rename, full);
+        assert_eq!(renamed.unwrap().name, "Bob");
+        assert_eq!(bench.name().await, "Bob");
+    }
+
+    #[tokio::test]
+    async fn a_reader_whose_time_is_over_keeps_nothing() {
+        let bench = Bench::new().await;
+        let row = bench.accounts.read(bench.id).await.unwrap();
+        let late = CallContext::default().with_deadline(Deadline::after(Duration::ZERO));
+        late.scope(bench.rows.keep(&row)).await;
+        assert_eq!(bench.rows.find(bench.id).await, None);
     }
 
     #[test]

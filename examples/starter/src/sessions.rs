@@ -147,7 +147,7 @@ mod tests {
         let tasks = trine_core::Tasks::new("test");
         let second = Duration::from_secs(1);
         let passwords = Passwords::new(1, second * 9, &tasks).unwrap();
-        let rows = AccountCache::new(cache.clone(), second, second);
+        let rows = AccountCache::new(cache.clone(), second, second, second);
         let accounts = Accounts::new(db.clone(), passwords.clone(), rows);
         let login = LoginConfig { failures_per_account: NonZeroU32::MIN, ..LoginConfig::default() };
         let config = SessionsConfig::new(Secret::new("k".repeat(32)));

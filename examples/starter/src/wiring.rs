@@ -1,8 +1,9 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use trine::{Builder, Cache, Configured, Container, Db, Handle, Loader, Section, TelemetryConfig};
 use trine_cache::SessionsConfig;
-use trine_db_shard::DbConfig;
+use trine_db_shard::{ConnectionConfig, DbConfig};
 
 use crate::accounts::{AccountCache, Accounts};
 use crate::api::Api;
@@ -87,17 +88,29 @@ impl Plan {
     ///
     /// Fails if the services do not fit together.
     pub(crate) fn build(self) -> Result<App, Failure> {
+        let settling = settling(self.databases()?);
         let config = self.starter;
         let container = self.configured.build()?;
         let (db, cache, tasks) = (container.db()?, container.cache()?, container.tasks());
         let longest_wait = config.request_timeout.get();
         let passwords = Passwords::new(config.hashes(), longest_wait, tasks)?;
-        let rows = AccountCache::new(cache.clone(), config.account_ttl.get(), longest_wait);
+        let account_ttl = config.account_ttl.get();
+        let rows = AccountCache::new(cache.clone(), account_ttl, longest_wait, settling);
         let accounts = Accounts::new(db.clone(), passwords.clone(), rows);
         let documents = Documents::new(db.clone());
         let sessions =
             Sessions::new(accounts.clone(), passwords, &cache, &self.sessions, &config.login)?;
         let api = Api::new(accounts.clone(), sessions, documents.clone(), db, &config, tasks);
         Ok(App { container, accounts, documents, api })
+    }
+}
+
+/// Returns how much later a statement on the global database may end that was
+/// given up.
+fn settling(config: &DbConfig) -> Duration {
+    match config.connections.get(&config.global) {
+        Some(ConnectionConfig::Mysql(mysql)) => mysql.cancel_grace.get(),
+        Some(ConnectionConfig::Sqlite(sqlite)) => sqlite.hold_limit.get(),
+        _ => Duration::ZERO,
     }
 }

@@ -24,11 +24,13 @@ use smallvec::SmallVec;
 use trine_core::{Clock, Deadline, Durability, Jitter, Size};
 
 use self::bound::Budget;
-use self::moment::{Timeline, Turn, millis};
+use self::moment::{Timeline, Turn};
 use self::stripe::Stripe;
 use super::store::Inline;
-use super::{CacheBackend, Call, Capabilities, Cursor, Page, StoreFacts, StoreStats};
-use crate::{At, Batch, Error, Guard, Key, MemoryConfig, Op, Outcome, Reply, Result, WhenFull};
+use super::{CacheBackend, Call, Capabilities, Cursor, NO_CURSOR, Page, StoreFacts, StoreStats};
+use crate::{
+    At, Batch, Error, Guard, Key, MemoryConfig, Op, Outcome, Reply, Result, Ttl, WhenFull,
+};
 
 /// A bounded map of this process, by the rules of Redis.
 ///
@@ -43,14 +45,15 @@ use crate::{At, Batch, Error, Guard, Key, MemoryConfig, Op, Outcome, Reply, Resu
 /// **Bytes** are those of keys and values and an upper estimate of all that
 /// belongs to them. A store that evicts gives each stripe its part of them and
 /// drops what is used least; a value that its stripe cannot hold is refused. A
-/// store that refuses bounds all stripes together. There a write to a
-/// collection needs room for all it carries, even if some of it is there
-/// already; whatever makes nothing larger always works.
+/// store that refuses bounds all stripes together. There whatever makes nothing
+/// larger always works, and an atomic batch has room as a whole or is refused
+/// as a whole, with `Exhausted` and nothing written.
 ///
 /// **Fences** need a store that refuses: the other may drop what they guard.
 /// A mark ends `fence_retention` after its last showing or after the end of
-/// what was written under it, whichever is later; it never ends once an entry
-/// without an end was written under it.
+/// what its batches named, whichever is later. Beside an entry without an end
+/// it never ends, until it is shown again and the entry has gone; the mark of a
+/// tag then stays for ever, as other entries of the tag may have no end.
 pub struct MemoryBackend {
     name: Arc<str>,
     config: MemoryConfig,
@@ -106,10 +109,10 @@ impl MemoryBackend {
         self
     }
 
-    fn place(&self, tag: &str) -> usize {
+    fn place(&self, home: &str) -> usize {
         // A power of two, so the mask is its last place.
         let mask = self.stripes.len().wrapping_sub(1);
-        usize::try_from(self.hasher.hash_one(tag) & mask as u64).unwrap_or(0)
+        usize::try_from(self.hasher.hash_one(home) & mask as u64).unwrap_or(0)
     }
 
     /// Locks the stripe of a place for one turn.
@@ -129,7 +132,7 @@ impl MemoryBackend {
 
     fn one(&self, operation: &'static str, op: &Op) -> Result<Reply> {
         let turn = self.turn(operation);
-        let mut stripe = self.lock(|| turn.at(), self.place(op.key().tag()))?;
+        let mut stripe = self.lock(|| turn.at(), self.place(op.key().home()))?;
         Ok(stripe.run(&turn, op))
     }
 
@@ -137,7 +140,7 @@ impl MemoryBackend {
     /// one lock.
     fn pipelined(&self, operation: &'static str, ops: &[Op]) -> Result<Outcome> {
         let mut replies = SmallVec::with_capacity(ops.len());
-        let mut rest = ops.iter().map(|op| (self.place(op.key().tag()), op)).peekable();
+        let mut rest = ops.iter().map(|op| (self.place(op.key().home()), op)).peekable();
         while let Some((place, op)) = rest.next() {
             let turn = self.turn(operation);
             let mut stripe = match self.lock(|| turn.at(), place) {
@@ -159,29 +162,28 @@ impl MemoryBackend {
 
     /// Runs all operations in one turn: the fence first, then the conditions.
     fn atomic(&self, operation: &'static str, batch: &Batch) -> Result<Outcome> {
-        let Some(tag) = batch.keys().next().map(Key::tag) else {
+        let Some(home) = batch.keys().next().map(Key::home) else {
             return Ok(Outcome::Ran(SmallVec::new()));
         };
         let turn = self.turn(operation);
-        let retention = millis(self.config.fence_retention.get());
-        let mut stripe = self.lock(|| turn.at(), self.place(tag))?;
+        let retention = Ttl::millis(self.config.fence_retention.get());
+        let mut stripe = self.lock(|| turn.at(), self.place(home))?;
         if let Some(Guard { fence, .. }) = batch.guard() {
             if self.config.when_full == WhenFull::Evict {
                 let (what, backend) = ("a fenced write", EVICTING.into());
                 return Err(Error::Unsupported { at: turn.at(), what, backend });
             }
-            stripe.raise(&turn, tag, fence, turn.after(self.config.fence_retention.get()))?;
+            stripe.raise(&turn, home, fence, turn.after(self.config.fence_retention.get()))?;
         }
         let mut conditions = batch.conditions().iter();
-        if let Some(condition) = conditions.position(|condition| !stripe.holds(&turn, condition)) {
-            return Ok(Outcome::Refused { condition });
-        }
-        let replies = batch.ops().iter().map(|op| stripe.run(&turn, op)).collect();
+        let outcome = match conditions.position(|condition| !stripe.holds(&turn, condition)) {
+            Some(condition) => Ok(Outcome::Refused { condition }),
+            None => stripe.run_all(&turn, batch.ops()).map(Outcome::Ran),
+        };
         if let Some(Guard { fence, .. }) = batch.guard() {
-            let written = batch.ops().iter().filter(|op| op.is_write()).map(Op::key);
-            stripe.prolong(tag, fence, retention, written);
+            stripe.prolong(home, fence, retention, batch.keys());
         }
-        Ok(Outcome::Ran(replies))
+        outcome
     }
 }
 
@@ -221,7 +223,11 @@ impl CacheBackend for MemoryBackend {
 
     async fn scan(&self, call: Call, prefix: &str, cursor: Cursor, count: u32) -> Result<Page> {
         let count = usize::try_from(count).unwrap_or(usize::MAX).max(1);
-        let (mut place, mut after) = position(&cursor);
+        let position = position(&cursor).filter(|(place, _)| *place < self.stripes.len());
+        let Some((mut place, mut after)) = position else {
+            let at = At::new(call.operation, &self.name);
+            return Err(Error::invalid(at, NO_CURSOR));
+        };
         let (mut keys, mut seen) = (Vec::new(), 0);
         while place < self.stripes.len() {
             let turn = self.turn(call.operation);
@@ -290,11 +296,17 @@ fn power_of_two(count: u64) -> u64 {
     1 << count.clamp(1, MOST_STRIPES).ilog2()
 }
 
-/// Returns the stripe where a scan goes on, and after which key.
-fn position(cursor: &Cursor) -> (usize, String) {
-    let text = String::from_utf8_lossy(cursor.as_bytes());
-    let (place, after) = text.split_once(':').unwrap_or(("0", ""));
-    (place.parse().unwrap_or(0), after.to_owned())
+/// Returns the stripe where a scan goes on, and after which key; `None` for
+/// what no scan made.
+fn position(cursor: &Cursor) -> Option<(usize, String)> {
+    if cursor.as_bytes().is_empty() {
+        return Some((0, String::new()));
+    }
+    let (place, after) = std::str::from_utf8(cursor.as_bytes()).ok()?.split_once(':')?;
+    if !place.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    Some((place.parse().ok()?, after.to_owned()))
 }
 
 #[cfg(test)]

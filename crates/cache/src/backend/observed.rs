@@ -148,16 +148,14 @@ fn operation(batch: &Batch) -> &'static str {
     }
 }
 
-/// An operation by itself failed if its reply says so; those of a batch have
-/// replies of their own.
+/// Returns how the first operation failed that did: in an outage those of a
+/// pipeline do so one by one.
 fn failure(outcome: &Outcome) -> Option<ErrorKind> {
-    match outcome {
-        Outcome::Ran(replies) => match &**replies {
-            [Reply::Failed(error)] => Some(error.kind()),
-            _ => None,
-        },
-        Outcome::Refused { .. } => None,
-    }
+    let Outcome::Ran(replies) = outcome else { return None };
+    replies.iter().find_map(|reply| match reply {
+        Reply::Failed(error) => Some(error.kind()),
+        _ => None,
+    })
 }
 
 /// A call under way.

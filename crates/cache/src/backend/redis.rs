@@ -14,8 +14,10 @@ use trine_redis::{Command, Namespace, RedisPool, ScanCursor, Value};
 
 use self::encode::{Part, Sent};
 use super::store::Inline;
-use super::{CacheBackend, Call, Capabilities, Cursor, Page, StoreFacts, StoreStats};
-use crate::{At, Batch, Error, Key, Op, Outcome, RedisStoreConfig, Reply, Result, Unavailable};
+use super::{CacheBackend, Call, Capabilities, Cursor, NO_CURSOR, Page, StoreFacts, StoreStats};
+use crate::{
+    At, Batch, ConfigError, Error, Key, Op, Outcome, RedisStoreConfig, Reply, Result, Unavailable,
+};
 
 /// Entries on Redis: one server, a master that sentinels watch, or a cluster.
 ///
@@ -38,8 +40,12 @@ impl RedisBackend {
     ///
     /// # Errors
     ///
-    /// Fails with `Invalid` if the name cannot be a part of a key.
+    /// Fails with `Invalid` for every broken rule of the configuration, and if
+    /// the name cannot be a part of a key.
     pub fn open(name: &Arc<str>, pool: &RedisPool, config: &RedisStoreConfig) -> Result<Self> {
+        let mut problems = Vec::new();
+        config.check(&mut problems);
+        ConfigError::unless_empty(problems)?;
         let namespace = pool.namespace(name).map_err(|refused| {
             Error::invalid(At::new("open", name), format!("name `{name}`: {refused}"))
         })?;
@@ -192,9 +198,12 @@ impl CacheBackend for RedisBackend {
         let prefix = format!("{}{prefix}", self.namespace.prefix());
         let from = match cursor.as_bytes() {
             [] => None,
-            text => Some(std::str::from_utf8(text).ok().and_then(ScanCursor::parse).ok_or_else(
-                || Error::invalid(self.at(call), "the cursor is not one of this store's scans"),
-            )?),
+            text => Some(
+                std::str::from_utf8(text)
+                    .ok()
+                    .and_then(ScanCursor::parse)
+                    .ok_or_else(|| Error::invalid(self.at(call), NO_CURSOR))?,
+            ),
         };
         let page = within(call, self.pool.scan(&prefix, from.as_ref(), count)).await;
         let page = page.map_err(|error| self.translate(call, error))?;

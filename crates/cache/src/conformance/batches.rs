@@ -1,8 +1,9 @@
+use ::bytes::Bytes;
 use futures_util::future::join_all;
-use trine_core::ErrorKind;
+use trine_core::{ErrorKind, Size};
 
 use super::{Batch, Duration, Fixture, Op, Outcome, Ttl, assert_invalid, get, key, put, run};
-use crate::{Expected, PutMode};
+use crate::{Expected, PutMode, PutOutcome};
 
 fn add(name: &str, by: i64) -> Op {
     Op::Add { key: key(name), by, ttl: Ttl::Keep }
@@ -143,6 +144,21 @@ pub async fn conditions_see_every_type(fixture: Fixture) {
     assert!(!holds("{t}text", field(Some("x"))).await);
 }
 
+/// As large as it is.
+pub async fn a_value_that_may_be_stored_may_be_so_in_one_step(fixture: Fixture) {
+    let cache = fixture.start_with(|config| config.max_value = Size::bytes(3 << 20)).await;
+    let [old, new] = ["a", "b"].map(|letter| letter.repeat((3 << 20) - 2));
+    let put = cache.compare_and_put("a", None, &old, Ttl::Never).await.unwrap();
+    assert_eq!(put, PutOutcome::Stored);
+    let put = cache.compare_and_put("a", Some(&old), &new, Ttl::Never).await.unwrap();
+    assert_eq!(put, PutOutcome::Stored);
+    assert_eq!(cache.get::<String>("a").await.unwrap().as_ref(), Some(&new));
+    let half = |name| Op::put(key(name), vec![b'x'; 3 << 19]);
+    let two = Batch::atomic().with(half("{t}a")).with(half("{t}b"));
+    run(&cache, two.clone()).await;
+    assert_invalid(cache.run(two.with(half("{t}c"))).await);
+}
+
 /// On every backend alike, before anything is sent.
 pub async fn batches_that_can_never_run_are_refused(fixture: Fixture) {
     let cache = fixture.start().await;
@@ -150,6 +166,8 @@ pub async fn batches_that_can_never_run_are_refused(fixture: Fixture) {
     let text = assert_invalid(cache.run(apart).await);
     assert!(text.contains("`a`") && text.contains("`b`"), "{text}");
     assert_invalid(cache.run(Batch::atomic().with(add("{t}a", 1)).with(add("{u}b", 1))).await);
+    // What is a tag in one key is a whole key in the other.
+    assert_invalid(cache.run(Batch::atomic().with(add("t", 1)).with(add("{t}a", 1))).await);
     let condition = Batch::pipelined().with(add("a", 1)).when(key("a"), Expected::Absent);
     assert_invalid(cache.run(condition).await);
     let apart = Batch::atomic().with(add("a", 1)).when(key("b"), Expected::Absent);
@@ -170,6 +188,22 @@ pub async fn batches_that_can_never_run_are_refused(fixture: Fixture) {
         mode: PutMode::Always,
     };
     assert_invalid(cache.run(Batch::atomic().with(put()).with(put())).await);
+    // What is expected is bounded as what is written.
+    let expecting = |count, value: &Bytes| {
+        let batch = Batch::atomic().with(add("{t}a", 1));
+        let when = |batch: Batch, number| {
+            batch.when(key(&format!("{{t}}{number}")), Expected::Value(value.clone()))
+        };
+        (0..count).fold(batch, when)
+    };
+    let value = Bytes::from(large.clone());
+    for batch in [expecting(Batch::MAX_ATOMIC_OPS + 1, &"1".into()), expecting(2, &value)] {
+        assert_invalid(cache.run(batch).await);
+    }
+    let text = assert_invalid(cache.run(expecting(1, &vec![0; 1024 * 1024 + 1].into())).await);
+    assert!(text.contains("`{t}0`") && text.contains("max_value"), "{text}");
+    let outcome = cache.run(expecting(Batch::MAX_ATOMIC_OPS, &"1".into())).await.unwrap();
+    assert!(matches!(outcome, Outcome::Refused { condition: 0 }));
     assert!(!cache.has("a").await.unwrap() && !cache.has("s").await.unwrap());
     assert_eq!(run(&cache, many(Batch::MAX_ATOMIC_OPS)).await.len(), Batch::MAX_ATOMIC_OPS);
     assert_eq!(run(&cache, add_many(Batch::MAX_VALUES)).await.len(), 1);

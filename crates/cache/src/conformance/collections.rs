@@ -60,6 +60,8 @@ pub async fn a_hash_is_read_page_by_page(fixture: Fixture) {
         }
         assert!(values.iter().all(|value| found.contains(value)));
     }
+    let (one, _) = cache.hash("h3").unwrap().scan::<u32>(Bytes::new(), 0).await.unwrap();
+    assert!(!one.is_empty());
     let absent = cache.hash("absent").unwrap();
     assert_eq!(absent.scan::<u32>(Bytes::new(), 10).await.unwrap(), (Vec::new(), None));
 }
@@ -115,6 +117,8 @@ pub async fn lists_are_pushed_popped_and_cut(fixture: Fixture) {
     assert_eq!(list.range::<u32>(0, -1).await.unwrap(), [1, 7, 2]);
     list.push(End::Left, &7).await.unwrap();
     assert_eq!(list.remove(&7, 0).await.unwrap(), 2);
+    list.push_many(End::Right, &[7, 7]).await.unwrap();
+    assert_eq!(list.remove(&7, i64::MIN).await.unwrap(), 2);
     list.trim(-1, -1).await.unwrap();
     assert_eq!(list.range::<u32>(0, -1).await.unwrap(), [2]);
     list.trim(1, 0).await.unwrap();

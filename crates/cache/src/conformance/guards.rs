@@ -1,10 +1,10 @@
 use trine_core::{Fence, FenceSink};
 
 use super::{
-    Batch, Duration, Error, ErrorKind, Fixture, Op, Outcome, Ttl, assert_invalid, fmt, key, put,
-    scans,
+    Batch, CacheConfig, Duration, Error, ErrorKind, Fixture, Op, Outcome, Ttl, assert_invalid, fmt,
+    key, put, scans,
 };
-use crate::Expected;
+use crate::{BackendConfig, Expected};
 
 fn fence(token: u64) -> Fence {
     Fence::new("lock.default/order:42", token).unwrap()
@@ -86,12 +86,48 @@ pub async fn fences_guard_what_lives_together(fixture: Fixture) {
     assert_fenced(cache.fenced(&fence(4)).put("{order:43}a", "late", Ttl::Never).await);
     // A key that is the tag of others lives with itself.
     cache.fenced(&fence(9)).put("{t}a", "9", Ttl::Never).await.unwrap();
-    assert_invalid(
-        cache
-            .fenced(&fence(9))
-            .run(Batch::atomic().with(Op::get(key("{t}a"))).with(Op::get(key("u"))))
-            .await,
-    );
+    for other in ["u", "t"] {
+        let apart = Batch::atomic().with(Op::get(key("{t}a"))).with(Op::get(key(other)));
+        assert_invalid(cache.fenced(&fence(9)).run(apart).await);
+        cache.fenced(&fence(8)).put(other, "8", Ttl::Never).await.unwrap();
+    }
+    assert_fenced(cache.fenced(&fence(8)).put("{t}", "late", Ttl::Never).await);
+}
+
+/// As long as what it guards, and `fence_retention` beyond; under a tag, others
+/// that never end may have been written.
+pub async fn a_fence_mark_ends_after_what_it_guards(fixture: Fixture) {
+    let retention = Duration::from_secs(1);
+    let short = |config: &mut CacheConfig| match &mut config.backend {
+        BackendConfig::Memory(store) => store.fence_retention = retention.into(),
+        BackendConfig::Redis(store) => store.fence_retention = retention.into(),
+    };
+    let cache = fixture.start_with(short).await;
+    let (newer, late) = (fence(7), fence(6));
+    let owner = cache.fenced(&newer);
+    let names = ["removed", "stays", "raised", "read", "{t}removed", "{u}read", "refused"];
+    for name in names {
+        owner.put(name, "x", Ttl::Never).await.unwrap();
+    }
+    owner.remove("removed").await.unwrap();
+    owner.remove("{t}removed").await.unwrap();
+    cache.guarding(["raised"]).unwrap().raise(&newer).await.unwrap();
+    owner.get::<String>("read").await.unwrap();
+    owner.get::<String>("{u}read").await.unwrap();
+    let batch = Batch::atomic().with(Op::put(key("refused"), "y"));
+    let refused = owner.run(batch.when(key("refused"), Expected::Absent)).await.unwrap();
+    assert!(matches!(refused, Outcome::Refused { condition: 0 }));
+    cache.put("{v}endless", "x", Ttl::Never).await.unwrap();
+    owner.get::<String>("{v}endless").await.unwrap();
+    fixture.pass(retention * 5 / 4).await;
+    for name in names {
+        let written = cache.fenced(&late).put(name, "late", Ttl::Never).await;
+        match name {
+            "removed" => written.unwrap(),
+            _ => assert_fenced(written),
+        }
+    }
+    assert_fenced(cache.fenced(&late).put("{v}endless", "late", Ttl::Never).await);
 }
 
 /// And goes with no prefix.

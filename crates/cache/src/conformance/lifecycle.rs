@@ -1,6 +1,9 @@
 use trine_core::{Deadline, HealthStatus, Service, State};
 
-use super::{CacheService, Duration, ErrorKind, Fixture, Key, Ttl, assert_invalid, get, put};
+use super::{
+    Batch, CacheService, Duration, ErrorKind, Fixture, Key, Op, Ttl, assert_invalid, get, key, put,
+    run,
+};
 
 /// A handle that is not running says why.
 pub async fn nothing_is_answered_before_start_and_after_shutdown(fixture: Fixture) {
@@ -25,7 +28,7 @@ pub async fn health_and_metrics_show_the_work(fixture: Fixture) {
     let cache = fixture.start().await;
     let health = cache.health().await;
     assert_eq!(health.status, HealthStatus::Up, "{health:?}");
-    for detail in ["backend", "version", "durability", "evicts"] {
+    for detail in ["backend", "shared", "version", "identity", "durability", "evicts"] {
         assert!(health.details.contains_key(detail), "{detail}: {health:?}");
     }
     assert!(!cache.facts().unwrap().evicts);
@@ -38,10 +41,22 @@ pub async fn health_and_metrics_show_the_work(fixture: Fixture) {
         "trine_cache_operations_total",
         "trine_cache_operation_duration_seconds",
         "trine_cache_reads_total",
+        "trine_cache_evicted",
+        "trine_cache_expired",
     ] {
         assert!(text.contains(name), "{name}: {text}");
     }
     assert!(!text.contains("hidden") && !text.contains("secret"), "{text}");
+    // Several operations count as the first of them that failed.
+    let text = Op::get(key("hidden"));
+    let wrong = Op::SetLen { key: key("hidden") };
+    run(&cache, Batch::pipelined().with(text.clone()).with(wrong.clone())).await;
+    run(&cache, Batch::atomic().with(text).with(wrong)).await;
+    let text = Service::metrics(&cache).to_prometheus();
+    for operation in ["pipeline", "atomic"] {
+        let labels = format!("operation=\"{operation}\",outcome=\"invalid\"}} 1\n");
+        assert!(text.contains(&labels), "{operation}: {text}");
+    }
 }
 
 /// And the error says why.

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use super::{CacheService, Fixture, Ttl};
+use super::{CacheService, Fixture, Ttl, assert_invalid};
 use crate::Cursor;
 
 /// Returns what all pages of a scan have.
@@ -63,6 +63,24 @@ pub async fn a_scan_goes_on_while_keys_come_and_go(fixture: Fixture) {
         }
     };
     tokio::join!(changing, scanning);
+}
+
+/// Rather than begin again, or end before all was seen.
+pub async fn a_cursor_of_no_scan_is_refused(fixture: Fixture) {
+    let cache = fixture.start().await;
+    put_all(&cache, &numbered("k", 50)).await;
+    let hash = cache.hash("h").unwrap();
+    hash.put("f", &1).await.unwrap();
+    let texts: [&[u8]; 9] =
+        [b"x", b"0", b":", b"x:a", b"9999:a", b"99999999999999999999:a", b"@", b"x@y", b"0:\xff"];
+    for text in texts {
+        let refused = cache.scan("k", Cursor::new(text), 10).await;
+        let told = assert_invalid(refused);
+        assert!(told.contains("cursor"), "{told}");
+    }
+    for text in ["x", "-1", "1x"] {
+        assert_invalid(hash.scan::<u32>(text.into(), 10).await);
+    }
 }
 
 /// However many there are.

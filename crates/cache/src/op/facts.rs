@@ -18,7 +18,7 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    fn of(sizes: impl IntoIterator<Item = usize>) -> Self {
+    pub(crate) fn of(sizes: impl IntoIterator<Item = usize>) -> Self {
         sizes.into_iter().fold(Self::default(), |load, size| Self {
             count: load.count + 1,
             bytes: load.bytes + size,

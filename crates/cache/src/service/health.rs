@@ -26,6 +26,7 @@ impl CacheService {
             match self.prove("health").await {
                 Ok(facts) => Health::up()
                     .with_detail("version", &*facts.version)
+                    .with_detail("identity", &*facts.identity)
                     .with_detail("durability", facts.durability.to_string())
                     .with_detail("evicts", facts.evicts),
                 Err(error) => Health::down(Report(&error)),
@@ -33,7 +34,8 @@ impl CacheService {
         };
         let health = self.shared.probe.check(observe).await;
         let stats = backend.stats();
-        let health = health.with_detail("backend", backend.name());
+        let is_shared = backend.capabilities().is_shared;
+        let health = health.with_detail("backend", backend.name()).with_detail("shared", is_shared);
         if stats == StoreStats::default() {
             return health;
         }
@@ -47,10 +49,12 @@ impl CacheService {
 /// Publishes the present numbers of a store; zeros once it is gone.
 pub(super) fn publish(metrics: &Metrics, store: &Arc<Store>) {
     type Reading = (&'static str, &'static str, fn(StoreStats) -> u64);
-    const READINGS: [Reading; 3] = [
+    const READINGS: [Reading; 5] = [
         ("entries", "Entries in this process.", |stats| stats.entries),
         ("bytes", "Bytes of the entries in this process.", |stats| stats.bytes),
         ("max_bytes", "Bytes that entries in this process may have.", |stats| stats.max_bytes),
+        ("evicted", "Entries dropped to make room since the start.", |stats| stats.evicted),
+        ("expired", "Entries removed after their end since the start.", |stats| stats.expired),
     ];
     let labels = [("backend", store.backend().name())];
     for (name, help, reading) in READINGS {

@@ -22,6 +22,21 @@ fn every_broken_rule_is_listed() {
 }
 
 #[test]
+fn a_fence_is_remembered_for_a_second_at_least() {
+    for kind in ["memory", "redis"] {
+        for (span, is_good) in [("0s", false), ("999ms", false), ("36501d", false), ("1s", true)] {
+            let text = format!("backend = {{ kind = '{kind}', fence_retention = '{span}' }}");
+            let found = toml::from_str::<CacheConfig>(&text).unwrap().validate();
+            assert_eq!(found.is_ok(), is_good, "{kind} {span}");
+            let Err(error) = found else { continue };
+            let [problem] = error.problems() else { panic!("{error}") };
+            assert!(problem.starts_with("backend.fence_retention: "), "{problem}");
+            assert!(problem.ends_with(" is not between 1s and 100 years"), "{problem}");
+        }
+    }
+}
+
+#[test]
 fn a_typo_is_refused_at_every_level() {
     for text in [
         "backend = { kind = 'memory' }\nmax_valeu = '1MiB'",

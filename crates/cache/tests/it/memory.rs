@@ -1,6 +1,7 @@
 //! The suite in this process, the spread of lifetimes, and two owners of one
 //! claim.
 
+mod full;
 mod jitter;
 
 use std::sync::Arc;

@@ -91,7 +91,8 @@ mod tests {
         let passwords = Passwords::new(1, Duration::from_secs(60), &Tasks::new("test")).unwrap();
         let cache = CacheService::connect(&CacheConfig::memory()).await.unwrap();
         let second = Duration::from_secs(1);
-        let accounts = Accounts::new(db, passwords, AccountCache::new(cache, second, second));
+        let rows = AccountCache::new(cache, second, second, second);
+        let accounts = Accounts::new(db, passwords, rows);
         let email = Email::parse(DemoAccount::EMAIL).unwrap();
         let dies = DemoAccount::find_or_make(&accounts, |_| panic!("on purpose"));
         AssertUnwindSafe(dies).catch_unwind().await.unwrap_err();

@@ -18,13 +18,14 @@ pub(super) struct Full {
 }
 
 impl Bound {
-    /// Takes `growth` bytes for an entry that will have `needed`.
-    pub(super) fn take(&mut self, growth: u64, needed: u64) -> Result<(), Full> {
+    /// Makes sure that the stripe may have `bytes`, for an entry that will have
+    /// `needed` of them.
+    pub(super) fn reserve(&mut self, bytes: u64, needed: u64) -> Result<(), Full> {
         match self {
             Self::Own { most } if needed > *most => Err(Full { used: needed, max: *most }),
             Self::Own { .. } => Ok(()),
             Self::Shared(share) => {
-                if share.take(growth) {
+                if share.reserve(bytes) {
                     return Ok(());
                 }
                 Err(Full { used: share.budget.used(), max: share.budget.max() })
@@ -66,13 +67,17 @@ impl Share {
         Self { budget: Arc::clone(budget), held: 0 }
     }
 
-    /// Takes `bytes` more, and tells whether there were so many left.
-    pub(super) fn take(&mut self, bytes: u64) -> bool {
-        let take = |used: u64| used.checked_add(bytes).filter(|used| *used <= self.budget.max);
+    /// Takes what is missing to `bytes`, and tells whether so many were left.
+    /// What was freed and not settled yet is taken by nobody else.
+    pub(super) fn reserve(&mut self, bytes: u64) -> bool {
+        let Some(missing) = bytes.checked_sub(self.held).filter(|missing| *missing > 0) else {
+            return true;
+        };
+        let take = |used: u64| used.checked_add(missing).filter(|used| *used <= self.budget.max);
         let used = &self.budget.used;
         let is_taken = used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok();
         if is_taken {
-            self.held += bytes;
+            self.held = bytes;
         }
         is_taken
     }

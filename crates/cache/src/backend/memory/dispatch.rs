@@ -7,7 +7,8 @@ use super::moment::{NEVER, Turn};
 use super::number;
 use super::set::Set;
 use super::sorted::Sorted;
-use super::stripe::Stripe;
+use super::stripe::{Growth, Stripe};
+use crate::backend::NO_CURSOR;
 use crate::op::Load;
 use crate::{Key, Lifetime, Op, PutMode, Reply, Result, Ttl};
 
@@ -71,14 +72,16 @@ impl Stripe {
                 self.view(turn, key, |hash: &Hash| Reply::Values(hash.values(fields)))
             }
             Op::HashAll { key } => self.view(turn, key, |hash: &Hash| Reply::Pairs(hash.pairs())),
+            Op::HashScan { cursor, .. } if !Hash::is_cursor(cursor) => Err(turn.invalid(NO_CURSOR)),
             Op::HashScan { key, cursor, count } => {
                 self.view(turn, key, |hash: &Hash| Reply::Fields(hash.page(cursor, *count)))
             }
-            Op::HashPut { key, fields, ttl } => {
-                self.alter(turn, key, (*ttl, growth(op)), |hash: &mut Hash| {
-                    Ok(Reply::Count(hash.put(fields)))
-                })
-            }
+            Op::HashPut { key, fields, ttl } => self.alter(
+                turn,
+                key,
+                (*ttl, growth(op, |hash: &Hash| hash.growth(fields))),
+                |hash: &mut Hash| Ok(Reply::Count(hash.put(fields))),
+            ),
             Op::HashPutNew { key, field, value, ttl } => {
                 let mut is_new = false;
                 let look = |hash: &Hash| {
@@ -89,26 +92,36 @@ impl Stripe {
                 if !is_new {
                     return Ok(refused);
                 }
-                self.alter(turn, key, (*ttl, growth(op)), |hash: &mut Hash| {
-                    Ok(Reply::Applied(hash.put_one(field, own(value))))
-                })
+                self.alter(
+                    turn,
+                    key,
+                    (
+                        *ttl,
+                        growth(op, |hash: &Hash| hash.growth(&[(field.clone(), value.clone())])),
+                    ),
+                    |hash: &mut Hash| Ok(Reply::Applied(hash.put_one(field, own(value)))),
+                )
             }
-            Op::HashAdd { key, field, by, ttl } => {
-                self.alter(turn, key, (*ttl, growth(op)), |hash: &mut Hash| {
+            Op::HashAdd { key, field, by, ttl } => self.alter(
+                turn,
+                key,
+                (*ttl, growth(op, |hash: &Hash| hash.growth_of_sum(field, *by))),
+                |hash: &mut Hash| {
                     let sum = hash.add(field, *by).map_err(|no| turn.invalid(no.detail()))?;
                     Ok(Reply::Int(sum))
-                })
-            }
+                },
+            ),
             Op::HashRemove { key, fields } => {
                 self.reduce(turn, key, |hash: &mut Hash| Reply::Count(hash.remove(fields)))
             }
             Op::HashLen { key } => self.view(turn, key, |hash: &Hash| count(hash.len())),
 
-            Op::SetAdd { key, members, ttl } => {
-                self.alter(turn, key, (*ttl, growth(op)), |set: &mut Set| {
-                    Ok(Reply::Count(set.add(members)))
-                })
-            }
+            Op::SetAdd { key, members, ttl } => self.alter(
+                turn,
+                key,
+                (*ttl, growth(op, |set: &Set| set.growth(members))),
+                |set: &mut Set| Ok(Reply::Count(set.add(members))),
+            ),
             Op::SetRemove { key, members } => {
                 self.reduce(turn, key, |set: &mut Set| Reply::Count(set.remove(members)))
             }
@@ -125,11 +138,12 @@ impl Stripe {
                 self.reduce(turn, key, |set: &mut Set| Reply::Members(set.pop(*count, &dice)))
             }
 
-            Op::ListPush { key, end, values, ttl } => {
-                self.alter(turn, key, (*ttl, growth(op)), |list: &mut List| {
-                    Ok(Reply::Count(list.push(*end, values)))
-                })
-            }
+            Op::ListPush { key, end, values, ttl } => self.alter(
+                turn,
+                key,
+                (*ttl, growth(op, |_: &List| List::growth(values))),
+                |list: &mut List| Ok(Reply::Count(list.push(*end, values))),
+            ),
             Op::ListPop { key, end, count } => {
                 self.reduce(turn, key, |list: &mut List| Reply::Members(list.pop(*end, *count)))
             }
@@ -148,17 +162,21 @@ impl Stripe {
             }
             Op::ListLen { key } => self.view(turn, key, |list: &List| count(list.len())),
 
-            Op::SortedPut { key, entries, mode, ttl } => {
-                self.alter(turn, key, (*ttl, growth(op)), |sorted: &mut Sorted| {
-                    Ok(Reply::Count(sorted.put(entries, *mode)))
-                })
-            }
-            Op::SortedAdd { key, member, by, ttl } => {
-                self.alter(turn, key, (*ttl, growth(op)), |sorted: &mut Sorted| {
+            Op::SortedPut { key, entries, mode, ttl } => self.alter(
+                turn,
+                key,
+                (*ttl, growth(op, |sorted: &Sorted| sorted.growth(entries, *mode))),
+                |sorted: &mut Sorted| Ok(Reply::Count(sorted.put(entries, *mode))),
+            ),
+            Op::SortedAdd { key, member, by, ttl } => self.alter(
+                turn,
+                key,
+                (*ttl, growth(op, |sorted: &Sorted| sorted.growth_of(member))),
+                |sorted: &mut Sorted| {
                     let score = sorted.add(member, *by);
                     score.map(Reply::Score).ok_or_else(|| turn.invalid(NOT_A_NUMBER))
-                })
-            }
+                },
+            ),
             Op::SortedRemove { key, members } => {
                 self.reduce(turn, key, |sorted: &mut Sorted| Reply::Count(sorted.remove(members)))
             }
@@ -213,7 +231,8 @@ impl Stripe {
         key: &Key,
         change: impl FnOnce(&mut T) -> Reply,
     ) -> Result<Reply> {
-        self.alter(turn, key, (Ttl::Keep, 0), |collection| Ok(change(collection)))
+        let growth = Growth { most: 0, exact: |_: &T| 0 };
+        self.alter(turn, key, (Ttl::Keep, growth), |collection| Ok(change(collection)))
     }
 }
 
@@ -221,9 +240,13 @@ fn count(len: usize) -> Reply {
     Reply::Count(len as u64)
 }
 
-/// Returns the most bytes by which an operation makes a collection grow,
-/// whatever is in it already.
-fn growth(op: &Op) -> u64 {
+fn growth<F>(op: &Op, exact: F) -> Growth<F> {
+    Growth { most: most(op), exact }
+}
+
+/// Returns the most bytes by which an operation makes what it writes grow,
+/// whatever is there already.
+pub(super) fn most(op: &Op) -> u64 {
     let Load { count, bytes, .. } = op.load();
     NUMBER + bytes as u64 + ELEMENT * (count as u64 + 1)
 }

@@ -9,7 +9,7 @@ use super::sorted::Sorted;
 use crate::{Error, Key, Result};
 
 /// What is under a key.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) data: Data,
     /// When it ends.
@@ -17,13 +17,13 @@ pub(super) struct Entry {
 }
 
 /// A value; the collections are behind a pointer so that a slot stays small.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Data {
     Text(Bytes),
     Collection(Box<Collection>),
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Collection {
     Hash(Hash),
     Set(Set),

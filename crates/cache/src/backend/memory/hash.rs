@@ -9,7 +9,7 @@ use super::number::{self, NoSum};
 use crate::FieldPage;
 
 /// Fields with values, in the order of the names' bytes.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Hash {
     fields: BTreeMap<Bytes, Bytes>,
     pub(super) bytes: u64,
@@ -41,6 +41,11 @@ impl Hash {
         self.fields.iter().map(|(field, value)| (field.clone(), value.clone())).collect()
     }
 
+    /// Tells whether it is that of a page.
+    pub(super) fn is_cursor(cursor: &Bytes) -> bool {
+        cursor.first().is_none_or(|first| *first == AFTER)
+    }
+
     /// Returns the fields after the one that `cursor` names.
     pub(super) fn page(&self, cursor: &Bytes, count: u32) -> FieldPage {
         let after = match cursor.split_first() {
@@ -62,6 +67,31 @@ impl Hash {
             cursor.freeze()
         });
         FieldPage::new(fields, next)
+    }
+
+    /// Returns by how many bytes it grows if the fields are written.
+    pub(super) fn growth(&self, fields: &[(Bytes, Bytes)]) -> u64 {
+        // Of a field that is given twice, the last one stays.
+        let last: BTreeMap<_, _> = fields.iter().map(|(field, value)| (field, value)).collect();
+        let (mut more, mut less) = (0, 0);
+        for (field, value) in last {
+            more += held(value);
+            match self.fields.get(field) {
+                Some(present) => less += held(present),
+                None => more += FIELD + held(field),
+            }
+        }
+        more.saturating_sub(less)
+    }
+
+    /// Returns by how many bytes it grows if `by` is added to a field.
+    pub(super) fn growth_of_sum(&self, field: &Bytes, by: i64) -> u64 {
+        let sum = self.sum(field, by);
+        sum.map_or(0, |sum| self.growth(&[(field.clone(), sum.to_string().into())]))
+    }
+
+    fn sum(&self, field: &Bytes, by: i64) -> Result<i64, NoSum> {
+        number::sum(self.fields.get(field).map(AsRef::as_ref), by)
     }
 
     /// Writes the fields and returns how many are new.
@@ -87,7 +117,7 @@ impl Hash {
     }
 
     pub(super) fn add(&mut self, field: &Bytes, by: i64) -> Result<i64, NoSum> {
-        let sum = number::sum(self.fields.get(field).map(AsRef::as_ref), by)?;
+        let sum = self.sum(field, by)?;
         self.put_one(field, sum.to_string().into());
         Ok(sum)
     }

@@ -7,7 +7,7 @@ use super::places::{place, places};
 use crate::End;
 
 /// Values in the order of their places.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct List {
     values: VecDeque<Bytes>,
     pub(super) bytes: u64,
@@ -25,6 +25,11 @@ fn weight(value: &Bytes) -> u64 {
 impl List {
     pub(super) fn len(&self) -> usize {
         self.values.len()
+    }
+
+    /// Returns by how many bytes one grows if the values are added.
+    pub(super) fn growth(values: &[Bytes]) -> u64 {
+        values.iter().map(weight).sum()
     }
 
     /// Adds the values one after the other, so that the last one is outermost.

@@ -6,12 +6,12 @@ use trine_core::Fence;
 use super::moment::{NEVER, Turn};
 use crate::{Error, Result};
 
-/// The highest tokens that were shown in a stripe, by the tag of the keys that
+/// The highest tokens that were shown in a stripe, by the home of the keys that
 /// live together and by the fence's key. No scan finds them, and no removal of
 /// the keys touches them.
 #[derive(Debug, Default)]
 pub(super) struct Marks {
-    tags: HashMap<Box<str>, Vec<Mark>, DefaultHashBuilder>,
+    homes: HashMap<Box<str>, Vec<Mark>, DefaultHashBuilder>,
     count: usize,
     bytes: u64,
     /// At this many, those that have ended are looked for.
@@ -31,8 +31,8 @@ const MARK: u64 = 160;
 /// Least marks worth a look for those that have ended.
 const CROWD: usize = 64;
 
-fn weight(tag: &str, fence: &str) -> u64 {
-    MARK + (tag.len() + fence.len()) as u64
+fn weight(home: &str, fence: &str) -> u64 {
+    MARK + (home.len() + fence.len()) as u64
 }
 
 impl Marks {
@@ -46,9 +46,9 @@ impl Marks {
     /// # Errors
     ///
     /// Fails with `Fenced` if a higher token was shown.
-    pub(super) fn check(&self, turn: &Turn<'_>, tag: &str, fence: &Fence) -> Result<u64> {
-        let Some(mark) = self.find(tag, fence.key()) else {
-            return Ok(weight(tag, fence.key()));
+    pub(super) fn check(&self, turn: &Turn<'_>, home: &str, fence: &Fence) -> Result<u64> {
+        let Some(mark) = self.find(home, fence.key()) else {
+            return Ok(weight(home, fence.key()));
         };
         if mark.token > fence.token() && !turn.is_over(mark.ends) {
             let (key, token, seen) = (fence.key().into(), fence.token(), mark.token);
@@ -58,9 +58,12 @@ impl Marks {
     }
 
     /// Keeps the token of a fence that was checked, until `ends` at least.
-    pub(super) fn raise(&mut self, turn: &Turn<'_>, tag: &str, fence: &Fence, ends: u64) {
-        if let Some(mark) = self.find_mut(tag, fence.key()) {
-            let present = if turn.is_over(mark.ends) { 0 } else { mark.ends };
+    pub(super) fn raise(&mut self, turn: &Turn<'_>, home: &str, fence: &Fence, ends: u64) {
+        if let Some(mark) = self.find_mut(home, fence.key()) {
+            // The mark of one key is prolonged by it as long as it lives; that
+            // of a tag may be of keys that are not named now.
+            let is_endless = mark.ends == NEVER && !home.starts_with('{');
+            let present = if is_endless || turn.is_over(mark.ends) { 0 } else { mark.ends };
             (mark.token, mark.ends) = (fence.token(), present.max(ends));
             return;
         }
@@ -68,30 +71,30 @@ impl Marks {
             self.sweep(turn);
         }
         self.count += 1;
-        self.bytes += weight(tag, fence.key());
+        self.bytes += weight(home, fence.key());
         let mark = Mark { fence: fence.key().into(), token: fence.token(), ends };
-        if let Some(marks) = self.tags.get_mut(tag) {
+        if let Some(marks) = self.homes.get_mut(home) {
             marks.push(mark);
         } else {
-            self.tags.insert(tag.into(), vec![mark]);
+            self.homes.insert(home.into(), vec![mark]);
         }
     }
 
     /// Keeps the mark of a fence that was raised until `ends` at least.
-    pub(super) fn prolong(&mut self, tag: &str, fence: &Fence, ends: u64) {
-        if let Some(mark) = self.find_mut(tag, fence.key()) {
+    pub(super) fn prolong(&mut self, home: &str, fence: &Fence, ends: u64) {
+        if let Some(mark) = self.find_mut(home, fence.key()) {
             mark.ends = mark.ends.max(ends);
         }
     }
 
     /// Removes the marks that have ended.
     pub(super) fn sweep(&mut self, turn: &Turn<'_>) {
-        self.tags.retain(|tag, marks| {
+        self.homes.retain(|home, marks| {
             marks.retain(|mark| {
                 let is_over = turn.is_over(mark.ends);
                 if is_over {
                     self.count -= 1;
-                    self.bytes -= weight(tag, &mark.fence);
+                    self.bytes -= weight(home, &mark.fence);
                 }
                 !is_over
             });
@@ -100,12 +103,12 @@ impl Marks {
         self.crowd = self.count.saturating_mul(2).max(CROWD);
     }
 
-    fn find(&self, tag: &str, fence: &str) -> Option<&Mark> {
-        self.tags.get(tag)?.iter().find(|mark| &*mark.fence == fence)
+    fn find(&self, home: &str, fence: &str) -> Option<&Mark> {
+        self.homes.get(home)?.iter().find(|mark| &*mark.fence == fence)
     }
 
-    fn find_mut(&mut self, tag: &str, fence: &str) -> Option<&mut Mark> {
-        self.tags.get_mut(tag)?.iter_mut().find(|mark| &*mark.fence == fence)
+    fn find_mut(&mut self, home: &str, fence: &str) -> Option<&mut Mark> {
+        self.homes.get_mut(home)?.iter_mut().find(|mark| &*mark.fence == fence)
     }
 }
 

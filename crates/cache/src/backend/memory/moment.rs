@@ -82,7 +82,7 @@ impl<'a> Turn<'a> {
     }
 
     pub(super) fn after(&self, span: Duration) -> u64 {
-        self.now().saturating_add(millis(span)).min(NEVER - 1)
+        self.now().saturating_add(Ttl::millis(span)).min(NEVER - 1)
     }
 
     pub(super) fn invalid(&self, detail: &'static str) -> Error {
@@ -90,6 +90,7 @@ impl<'a> Turn<'a> {
     }
 }
 
-pub(super) fn millis(span: Duration) -> u64 {
+/// Returns the milliseconds that are over.
+fn millis(span: Duration) -> u64 {
     span.as_secs().saturating_mul(1_000).saturating_add(u64::from(span.subsec_millis()))
 }

@@ -8,7 +8,7 @@ use trine_core::Jitter;
 use super::entry::{held, kind, own};
 
 /// Different values, with places so that one can be chosen at random.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Set {
     members: IndexSet<Bytes, DefaultHashBuilder>,
     pub(super) bytes: u64,
@@ -34,6 +34,13 @@ impl Set {
 
     pub(super) fn members(&self) -> Vec<Bytes> {
         self.members.iter().cloned().collect()
+    }
+
+    /// Returns by how many bytes it grows if the members are added.
+    pub(super) fn growth(&self, members: &[Bytes]) -> u64 {
+        let new: BTreeSet<_> =
+            members.iter().filter(|member| !self.members.contains(*member)).collect();
+        new.into_iter().map(weight).sum()
     }
 
     pub(super) fn add(&mut self, members: &[Bytes]) -> u64 {

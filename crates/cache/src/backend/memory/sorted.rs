@@ -1,6 +1,6 @@
 mod ladder;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use super::places::{mirrored, places};
 use crate::{Order, Ranked, Scored, SortedMode};
 
 /// Members with scores, in the order of these.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Sorted {
     scores: HashMap<Bytes, f64, DefaultHashBuilder>,
     ladder: Ladder,
@@ -31,6 +31,20 @@ fn weight(member: &Bytes) -> u64 {
 impl Sorted {
     pub(super) fn len(&self) -> usize {
         self.ladder.len()
+    }
+
+    /// Returns by how many bytes it grows if the members are written.
+    pub(super) fn growth(&self, entries: &[Scored], mode: SortedMode) -> u64 {
+        if mode == SortedMode::IfPresent {
+            return 0;
+        }
+        let new: BTreeSet<_> = entries.iter().map(|entry| &entry.member).collect();
+        new.into_iter().map(|member| self.growth_of(member)).sum()
+    }
+
+    /// Returns by how many bytes it grows if the member has a score.
+    pub(super) fn growth_of(&self, member: &Bytes) -> u64 {
+        if self.scores.contains_key(member) { 0 } else { weight(member) }
     }
 
     /// Gives the members their scores and returns how many are new.

@@ -1,5 +1,6 @@
 mod guard;
 mod room;
+mod whole;
 
 use std::sync::Arc;
 
@@ -10,11 +11,13 @@ use smallvec::SmallVec;
 use trine_core::Jitter;
 
 use super::bound::{Bound, Budget, Share};
-use super::entry::{Data, ENTRY, Entry, Kind, Weight};
+use super::entry::{Data, Entry, Kind, Weight};
 use super::expiry::Expiry;
 use super::marks::Marks;
 use super::moment::Turn;
 use crate::{Key, Op, Reply, Result, StoreStats, Ttl};
+
+pub(super) use room::Growth;
 
 /// A part of the store under one lock: every key of a tag is in the same one.
 #[derive(Debug)]
@@ -90,6 +93,13 @@ impl Stripe {
 
     /// Runs one operation.
     pub(super) fn run(&mut self, turn: &Turn<'_>, op: &Op) -> Reply {
+        let reply = self.step(turn, op);
+        self.settle();
+        reply
+    }
+
+    /// Runs one operation, without giving back the room that it frees.
+    fn step(&mut self, turn: &Turn<'_>, op: &Op) -> Reply {
         if !op.is_write() {
             return self.dispatch(turn, op).unwrap_or_else(Reply::Failed);
         }
@@ -99,9 +109,7 @@ impl Stripe {
             self.remove(key);
             self.expired += 1;
         }
-        let reply = self.dispatch(turn, op);
-        self.settle();
-        reply.unwrap_or_else(Reply::Failed)
+        self.dispatch(turn, op).unwrap_or_else(Reply::Failed)
     }
 
     /// Returns what is under a key, as a use of it.
@@ -143,14 +151,14 @@ impl Stripe {
         Ok(())
     }
 
-    /// Changes the collection under a key, the empty one if nothing is there,
-    /// by `growth` bytes at most. One that is empty then does not stay; one
-    /// that does gets the lifetime. A failed change has changed nothing.
+    /// Changes the collection under a key, the empty one if nothing is there.
+    /// One that is empty then does not stay; one that does gets the lifetime. A
+    /// failed change has changed nothing.
     pub(super) fn alter<T: Kind>(
         &mut self,
         turn: &Turn<'_>,
         key: &Key,
-        (ttl, growth): (Ttl, u64),
+        (ttl, growth): (Ttl, Growth<impl FnOnce(&T) -> u64>),
         change: impl FnOnce(&mut T) -> Result<Reply>,
     ) -> Result<Reply> {
         let present = match self.cache.peek(key) {
@@ -160,11 +168,8 @@ impl Stripe {
             }
             Some(entry) => Some((weight(key, entry), entry.ends)),
         };
-        let Some((weight, ends)) = present else {
-            if growth > 0 {
-                let needed = growth + ENTRY + key.as_str().len() as u64;
-                self.make_room(turn, needed, needed)?;
-            }
+        self.grow(turn, key, present.map_or(0, |(weight, _)| weight), growth)?;
+        let Some((_, ends)) = present else {
             let mut collection = T::default();
             let reply = change(&mut collection)?;
             if !collection.is_empty() {
@@ -173,9 +178,6 @@ impl Stripe {
             }
             return Ok(reply);
         };
-        if growth > 0 {
-            self.make_room(turn, growth, weight + growth)?;
-        }
         let Some(mut entry) = self.cache.get_mut(key) else { return change(&mut T::default()) };
         let Some(collection) = T::of_mut(&mut entry.data) else {
             return change(&mut T::default());

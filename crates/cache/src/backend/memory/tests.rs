@@ -129,6 +129,15 @@ async fn a_lifetime_ends_on_the_clock_that_counts_suspend() {
 }
 
 #[tokio::test]
+async fn nothing_ends_earlier_than_it_was_told() {
+    let store = Store::evicting();
+    store.put("a", "1", Ttl::After(Duration::from_micros(1_001))).await;
+    assert_eq!(store.lifetime("a").await, Lifetime::Left(Duration::from_millis(2)));
+    store.clock.advance(Duration::from_millis(1));
+    assert!(store.exists("a").await);
+}
+
+#[tokio::test]
 async fn the_servers_time_goes_on_from_the_wall_clock_at_the_beginning() {
     let store = Store::evicting();
     let wall = store.clock.wall();

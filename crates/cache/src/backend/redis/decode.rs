@@ -7,6 +7,7 @@ use trine_redis::{ServerError, Value};
 
 use super::RedisBackend;
 use super::encode::Form;
+use super::script::HALF;
 use crate::{
     At, Batch, Call, Error, FieldPage, Lifetime, Op, Outcome, Ranked, Reply, Result, Scored,
 };
@@ -44,8 +45,11 @@ impl RedisBackend {
             }
             (Err(error), _) => {
                 let first = translate(self.at(call), error);
-                replies.extend(ops.iter().skip(1).map(|_| Reply::Failed(self.again(call, &first))));
+                // The cause is told once, by the one that callers look at first.
+                let others: SmallVec<[Reply; 1]> =
+                    ops.iter().skip(1).map(|_| Reply::Failed(self.again(call, &first))).collect();
                 replies.push(Reply::Failed(first));
+                replies.extend(others);
                 return;
             }
         };
@@ -90,6 +94,11 @@ impl RedisBackend {
                 token: guard.fence.token(),
                 seen: rest.as_text().and_then(|text| text.parse().ok()).ok_or_else(unexpected)?,
             }),
+            (Some(3), Some(_)) => {
+                let why = rest.as_text().ok_or_else(unexpected)?;
+                let cause = format!("written, but the fence was not kept: {why}").into();
+                Err(Error::OutcomeUnknown { at: self.at(call), cause })
+            }
             _ => Err(unexpected()),
         }
     }
@@ -134,6 +143,9 @@ const WRONG_TYPE: &str = "WRONGTYPE";
 
 /// Returns what the refusal of one operation means.
 pub(super) fn refused(at: At, op: &Op, said: &ServerError) -> Error {
+    if said.code() == HALF {
+        return Error::OutcomeUnknown { at, cause: said.clone().into() };
+    }
     if said.code() == WRONG_TYPE {
         let (key, expected) = (op.key().clone(), op.kind());
         return Error::WrongType { at, key, expected, found: "another type" };

@@ -12,9 +12,13 @@ use trine_redis::Script;
 /// its lifetime, the lifetime in ms, its key, how many values follow, and its
 /// command with them.
 ///
-/// Answers `{0, place}` for a refused condition, `{1, replies}`, or
-/// `{2, token}` for a fence that is too old. Numbers above 2^53 would lose
-/// digits on their way through Lua, so sums are read again as text.
+/// Answers `{0, place}` for a refused condition, `{1, replies}`, `{2, token}` for
+/// a fence that is too old, or `{3, why}` for one that could not be kept after
+/// something was written. A write that went only half way, without the lifetime
+/// or the sum that belongs to it, has a reply with the code [`HALF`]: whatever
+/// fails once something was written must not read as nothing written. Numbers
+/// above 2^53 would lose digits on their way through Lua, so sums are read again
+/// as text.
 const RUN: &str = r"
 local at = 0
 local function text() at = at + 1; return ARGV[at] end
@@ -41,37 +45,52 @@ for place = 0, number() - 1 do
   if not holds and not kept then kept = place end
 end
 
-local replies = {}
+local function failed(reply) return type(reply) == 'table' and reply.err end
+
+local replies, wrote = {}, false
 if not kept then
   while at < #ARGV do
     local action, life, name, count = text(), text(), key(), number()
     local command = {}
     for value = 1, count do command[value] = text() end
-    local fresh = action == 'new' and redis.call('EXISTS', name) == 0
+    local found = action == 'new' and redis.pcall('EXISTS', name)
     local reply
     local word = command[1]
-    if word == 'TIME' then reply = redis.call('TIME')
+    if failed(found) then reply = found
+    elseif word == 'TIME' then reply = redis.pcall('TIME')
     elseif word == 'RANK' then
-      local score = redis.pcall('ZSCORE', name, command[3])
-      if type(score) == 'string' then reply = {redis.call(command[2], name, command[3]), score}
-      else reply = score end
+      reply = redis.pcall('ZSCORE', name, command[3])
+      if type(reply) == 'string' then
+        local rank = redis.pcall(command[2], name, command[3])
+        reply = failed(rank) and rank or {rank, reply}
+      end
     else
       table.insert(command, 2, name)
       reply = redis.pcall(unpack(command))
-      local failed = type(reply) == 'table' and reply.err
-      if not failed then
+      if not failed(reply) then
+        local looked = word == 'GET' or word == 'EXISTS'
+        wrote = wrote or not (looked or action == 'read')
+        local rest
         if word == 'HSETNX' and reply == 0 then -- refused: the lifetime stays
-        elseif action == 'after' or fresh then redis.call('PEXPIRE', name, life)
-        elseif action == 'never' then redis.call('PERSIST', name) end
-        if word == 'INCRBY' then reply = redis.call('GET', name)
-        elseif word == 'HINCRBY' then reply = redis.call('HGET', name, command[3]) end
+        elseif action == 'after' or found == 0 then rest = redis.pcall('PEXPIRE', name, life)
+        elseif action == 'never' then rest = redis.pcall('PERSIST', name) end
+        if not failed(rest) then
+          wrote = wrote or rest ~= nil
+          if word == 'INCRBY' then reply = redis.pcall('GET', name); rest = reply
+          elseif word == 'HINCRBY' then
+            reply = redis.pcall('HGET', name, command[3]); rest = reply
+          end
+        end
+        if failed(rest) then
+          reply = looked and rest or {err = 'HALFDONE ' .. rest.err}
+        end
       end
     end
     replies[#replies + 1] = reply
   end
 end
 
-if token > 0 then
+local function keep_mark()
   local last = redis.call('PTTL', KEYS[1])
   local life = retention
   if last == -1 and alone == 0 then life = -1 elseif last > life then life = last end
@@ -83,9 +102,18 @@ if token > 0 then
   if life < 0 then redis.call('SET', KEYS[1], ARGV[1])
   else redis.call('SET', KEYS[1], ARGV[1], 'PX', string.format('%.0f', life)) end
 end
+
+if token > 0 and not wrote then keep_mark()
+elseif token > 0 then
+  local is_kept, why = pcall(keep_mark)
+  if not is_kept then return {3, type(why) == 'table' and why.err or why} end
+end
 if kept then return {0, kept} end
 return {1, replies}
 ";
+
+/// What the reply begins with of an operation of which a part was done.
+pub(super) const HALF: &str = "HALFDONE";
 
 pub(super) static WRITE: LazyLock<Script> = LazyLock::new(|| Script::new(RUN));
 pub(super) static READ: LazyLock<Script> = LazyLock::new(|| Script::read_only(RUN));

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use trine_cache::{CacheConfig, CacheDeps, CacheService, Ttl};
-use trine_core::HealthStatus;
+use trine_core::{ErrorKind, HealthStatus, Service};
 use trine_redis::{RedisDeps, RedisService};
 use trine_testkit::{Door, Flow, Proxy, Redis, RedisPersistence, Side, SoakPlan};
 
 use crate::support::load::Load;
-use crate::support::{Opened, PATIENCE, single, until, until_works};
+use crate::support::{Opened, PATIENCE, assert_kind, single, until, until_works};
 
 const CALLERS: u64 = 32;
 
@@ -134,6 +134,25 @@ async fn health_follows_a_server_that_goes_and_comes() {
     }
     becomes(HealthStatus::Up).await;
     assert!(until_works(&opened.cache).await < PATIENCE);
+    opened.close().await;
+}
+
+/// Where nothing is answered, each of several look-ups has failed, and says why.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_look_ups_in_an_outage_are_counted_and_tell_its_cause() {
+    let server = Redis::start().await.unwrap();
+    let opened = Opened::new(&single(server.url())).await;
+    let cache = &opened.cache;
+    server.kill().await.unwrap();
+    let is_away = async || cache.has("a").await.is_err_and(|e| e.kind() == ErrorKind::Unavailable);
+    until("the outage", is_away).await;
+    for keys in [["a", "b", "c"], ["{t}a", "{t}b", "{t}c"]] {
+        let error = assert_kind(cache.get_many::<u32>(keys).await, ErrorKind::Unavailable);
+        assert!(std::error::Error::source(&error).is_some(), "{error:?}");
+    }
+    let labels = [("backend", "redis"), ("operation", "pipeline"), ("outcome", "unavailable")];
+    let counted = Service::metrics(cache).counter("trine_cache_operations_total", &labels);
+    assert_eq!(counted, Some(2));
     opened.close().await;
 }
 

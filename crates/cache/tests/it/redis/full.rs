@@ -21,7 +21,7 @@ async fn a_server_that_evicts_takes_no_fence_and_no_session() {
     let owner = cache.fenced(&fence);
     let refused = assert_kind(owner.put("v", "y", Ttl::Never).await, ErrorKind::Unsupported);
     let text = refused.to_string();
-    assert!(text.starts_with("cache.default guarded put: a fenced write"), "{text}");
+    assert!(text.starts_with("cache.default guarded_put: a fenced write"), "{text}");
     assert!(text.contains("a Redis that may evict"), "{text}");
     assert_kind(owner.remove("v").await, ErrorKind::Unsupported);
     assert_kind(owner.get::<String>("v").await, ErrorKind::Unsupported);

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use trine_cache::{Batch, CacheConfig, CacheDeps, CacheService, Op, Ttl};
-use trine_core::{ErrorKind, Report};
+use trine_cache::{Batch, CacheConfig, CacheDeps, CacheService, Op, Outcome, Ttl};
+use trine_core::{ErrorKind, Fence, Report};
 use trine_redis::{RedisDeps, RedisService};
 use trine_testkit::{Proxy, Redis, RedisCluster};
 
@@ -30,7 +30,7 @@ async fn what_others_stored_is_refused_by_its_key() {
     assert!(text.starts_with("cache.default get: key `set` holds"), "{text}");
     let error = assert_kind(cache.hash("text").unwrap().add("f", 1).await, ErrorKind::Invalid);
     let text = error.to_string();
-    assert!(text.starts_with("cache.default hash add: key `text` holds"), "{text}");
+    assert!(text.starts_with("cache.default hash_add: key `text` holds"), "{text}");
     let error = assert_kind(cache.add("text", 1, Ttl::Never).await, ErrorKind::Invalid);
     let text = error.to_string();
     assert!(text.starts_with("cache.default add: key `text`"), "{text}");
@@ -131,5 +131,51 @@ async fn a_missing_right_is_denied_in_every_form_of_a_call() {
     assert_kind(cache.put("a", &1, Ttl::Never).await, ErrorKind::Denied);
     assert_kind(cache.put_many([("a", &1), ("b", &1)], Ttl::Never).await, ErrorKind::Denied);
     assert_kind(cache.compare_and_put("a", None, &1, Ttl::Never).await, ErrorKind::Denied);
+    opened.close().await;
+}
+
+/// What was written before a right was missing may not be called undone.
+#[trine_testkit::test]
+async fn a_right_that_is_missing_half_way_leaves_the_outcome_unknown() {
+    let rules = "on >secret ~* +@all -pexpire -persist -set";
+    let server = Redis::builder().user("few", rules).start().await.unwrap();
+    let opened = Opened::new(&single(server.url_of("few", "secret"))).await;
+    let cache = &opened.cache;
+    let (unknown, denied) = (ErrorKind::OutcomeUnknown, ErrorKind::Denied);
+    // The number is there, its lifetime is not.
+    let error = assert_kind(cache.add("n", 1, Ttl::secs(60)).await, unknown);
+    assert!(Report(&error).to_string().contains("can't run this command"), "{}", Report(&error));
+    assert_kind(cache.add("n", 1, Ttl::Never).await, unknown);
+    assert_eq!(cache.add("n", 1, Ttl::Keep).await.unwrap(), 3);
+    let hash = cache.hash("h").unwrap().with_ttl(Ttl::IfNew(Duration::from_secs(60)));
+    assert_kind(hash.put("f", &1).await, unknown);
+    // A lifetime by itself is there or not.
+    assert_kind(cache.expire("n", Ttl::secs(60)).await, denied);
+    let key = |text| trine_cache::Key::new(text).unwrap();
+    let touch = Op::Touch { key: key("n"), ttl: Ttl::secs(60) };
+    let outcome = cache.run(Batch::atomic().with(touch).with(Op::get(key("n")))).await.unwrap();
+    let Outcome::Ran(replies) = outcome else { panic!("{outcome:?}") };
+    let mut replies = replies.into_iter();
+    assert_kind(replies.next().unwrap().into_value(), denied);
+    assert_eq!(replies.next().unwrap().into_value().unwrap().unwrap(), "3");
+    // So is a fence with nothing but reads.
+    let fence = Fence::new("lock.default/a", 5).unwrap();
+    let owner = cache.fenced(&fence);
+    assert_kind(owner.get::<u32>("n").await, denied);
+    assert_kind(owner.remove("absent:x").await, unknown);
+    let error = assert_kind(owner.remove("n").await, unknown);
+    assert!(Report(&error).to_string().contains("the fence was not kept"), "{}", Report(&error));
+    assert!(!cache.has("n").await.unwrap());
+    // Nor does the first of two become undone if the second is denied.
+    server.admin(&["ACL", "SETUSER", "few", "+@all", "-exists"]).await.unwrap();
+    let ttl = Ttl::IfNew(Duration::from_secs(60));
+    let second = Op::Add { key: key("{t}b"), by: 1, ttl };
+    let batch = Batch::atomic().with(Op::put(key("{t}a"), "x")).with(second);
+    let outcome = cache.run(batch).await.unwrap();
+    let Outcome::Ran(replies) = outcome else { panic!("{outcome:?}") };
+    let mut replies = replies.into_iter();
+    assert!(replies.next().unwrap().into_applied().unwrap());
+    assert_kind(replies.next().unwrap().into_int(), denied);
+    assert_eq!(cache.get_text("{t}b").await.unwrap(), None);
     opened.close().await;
 }

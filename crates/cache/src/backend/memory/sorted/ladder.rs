@@ -8,7 +8,7 @@ use crate::Scored;
 /// Scored members in order, cut into runs, so that a change moves only the
 /// members of one run: an insert into a million of them moves at most
 /// [`RUN`], and a place is found by adding up the lengths of the runs before.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Ladder {
     /// None of them empty.
     runs: Vec<Vec<Scored>>,

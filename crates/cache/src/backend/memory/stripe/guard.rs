@@ -24,7 +24,7 @@ impl Stripe {
         }
     }
 
-    /// Shows a fence to what lives under `tag`, until `ends` at least.
+    /// Shows a fence to what lives under `home`, until `ends` at least.
     ///
     /// # Errors
     ///
@@ -33,31 +33,31 @@ impl Stripe {
     pub(in crate::backend::memory) fn raise(
         &mut self,
         turn: &Turn<'_>,
-        tag: &str,
+        home: &str,
         fence: &Fence,
         ends: u64,
     ) -> Result<()> {
-        let growth = self.marks.check(turn, tag, fence)?;
+        let growth = self.marks.check(turn, home, fence)?;
         if growth > 0 {
             self.make_room(turn, growth, growth)?;
         }
-        self.marks.raise(turn, tag, fence, ends);
+        self.marks.raise(turn, home, fence, ends);
         self.settle();
         Ok(())
     }
 
     /// Keeps the mark of a fence for `retention` beyond the end of what is
-    /// under the keys that were written.
+    /// under the keys of its batch.
     pub(in crate::backend::memory) fn prolong<'k>(
         &mut self,
-        tag: &str,
+        home: &str,
         fence: &Fence,
         retention: u64,
-        written: impl Iterator<Item = &'k Key>,
+        keys: impl Iterator<Item = &'k Key>,
     ) {
-        let ends = written.filter_map(|key| self.cache.peek(key)).map(|entry| entry.ends).max();
+        let ends = keys.filter_map(|key| self.cache.peek(key)).map(|entry| entry.ends).max();
         if let Some(ends) = ends {
-            self.marks.prolong(tag, fence, marks::beyond(ends, retention));
+            self.marks.prolong(home, fence, marks::beyond(ends, retention));
         }
     }
 }

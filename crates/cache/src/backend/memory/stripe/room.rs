@@ -3,20 +3,54 @@ use smallvec::SmallVec;
 
 use super::Stripe;
 use crate::backend::memory::bound::{Bound, Full};
-use crate::backend::memory::entry::{Data, Entry};
+use crate::backend::memory::entry::{Data, ENTRY, Entry, Kind};
 use crate::backend::memory::moment::{NEVER, Turn};
 use crate::{Error, Key, Result};
 
+/// By how much a change makes a collection grow.
+pub(in crate::backend::memory) struct Growth<F> {
+    /// The most, whatever is in it; 0 if it does not grow.
+    pub(in crate::backend::memory) most: u64,
+    /// The bytes themselves; asked for only if there is no room for the most.
+    pub(in crate::backend::memory) exact: F,
+}
+
 impl Stripe {
+    /// Makes sure that the collection under a key, which has `weight` bytes,
+    /// may grow.
+    pub(super) fn grow<T: Kind>(
+        &mut self,
+        turn: &Turn<'_>,
+        key: &Key,
+        weight: u64,
+        growth: Growth<impl FnOnce(&T) -> u64>,
+    ) -> Result<()> {
+        let Growth { most, exact } = growth;
+        let fresh = || ENTRY + key.as_str().len() as u64 + T::default().weight();
+        let base = if weight == 0 { fresh() } else { 0 };
+        if most == 0 || self.bound.reserve(self.bytes() + base + most, weight + base + most).is_ok()
+        {
+            return Ok(());
+        }
+        let present = self.cache.peek(key).and_then(|entry| T::of(&entry.data));
+        let exact = match present {
+            Some(present) => exact(present),
+            None => exact(&T::default()),
+        };
+        if exact == 0 {
+            return Ok(());
+        }
+        self.make_room(turn, base + exact, weight + base + exact)
+    }
+
     /// Makes sure that there are `growth` bytes more for an entry that will
-    /// have `needed`.
+    /// have `needed`, and takes away what has ended if there are not.
     pub(super) fn make_room(&mut self, turn: &Turn<'_>, growth: u64, needed: u64) -> Result<()> {
-        let mut taken = self.bound.take(growth, needed);
+        let mut taken = self.bound.reserve(self.bytes() + growth, needed);
         if taken.is_err() && matches!(self.bound, Bound::Shared(_)) {
             self.sweep(turn, usize::MAX);
             self.marks.sweep(turn);
-            self.settle();
-            taken = self.bound.take(growth, needed);
+            taken = self.bound.reserve(self.bytes() + growth, needed);
         }
         let full = |Full { used, max }| Error::Exhausted {
             at: turn.at(),

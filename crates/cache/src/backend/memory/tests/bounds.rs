@@ -3,8 +3,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use trine_testkit::Rng;
 
+use super::super::hash::Hash;
+use super::super::set::Set;
+use super::super::sorted::Sorted;
 use super::*;
-use crate::End;
+use crate::{End, Scored, SortedMode};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -221,4 +224,122 @@ async fn every_operation_of_an_atomic_batch_runs_after_a_failed_one() {
     assert_eq!(shown[1], "Applied(true)");
     assert!(shown[2].starts_with("Failed(WrongType"), "{shown:?}");
     assert_eq!(store.get("{t}b").await, Some("1".into()));
+}
+
+/// Fills what is left of a store, down to the last few bytes.
+async fn fill(store: &Store) {
+    let mut size = 16 * 1024;
+    for each in 0.. {
+        if let Reply::Failed(_) = store.put(&format!("f{each}"), vec![0; size], Ttl::Never).await {
+            if size == 0 {
+                return;
+            }
+            size /= 2;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_makes_nothing_larger_works_in_a_full_store() {
+    let store = Store::refusing();
+    let (ttl, mode) = (Ttl::Keep, SortedMode::Always);
+    let [long, middle] = [3_000, 2_000].map(|size| Bytes::from(vec![b'x'; size]));
+    let hash = |fields: &[(&'static str, &Bytes)]| {
+        let field = |(name, value): &(&'static str, &Bytes)| (Bytes::from(*name), (*value).clone());
+        Op::HashPut { key: key("h"), fields: fields.iter().map(field).collect(), ttl }
+    };
+    let (one, short) = (Bytes::from("1"), Bytes::from("22"));
+    let members = vec![long.clone(), short.clone()];
+    let entries = |score| members.iter().map(|each| Scored::new(score, each.clone())).collect();
+    let add = |by| Op::HashAdd { key: key("h"), field: "n".into(), by, ttl };
+    for op in [
+        hash(&[("a", &long), ("b", &long), ("n", &one)]),
+        Op::SetAdd { key: key("s"), members: members.clone(), ttl },
+        Op::SortedPut { key: key("r"), entries: entries(1.0), mode, ttl },
+    ] {
+        store.run(op).await.into_count().unwrap();
+    }
+    fill(&store).await;
+    let full = store.stats().bytes;
+    for op in [
+        hash(&[("a", &long)]),
+        hash(&[("a", &short), ("c", &middle)]),
+        hash(&[("a", &long), ("a", &short), ("b", &middle), ("c", &long)]),
+        Op::SetAdd { key: key("s"), members: [members.clone(), members.clone()].concat(), ttl },
+        Op::SortedPut { key: key("r"), entries: entries(2.0), mode, ttl },
+        Op::SortedPut { key: key("none"), entries: entries(2.0), mode: SortedMode::IfPresent, ttl },
+    ] {
+        store.run(op).await.into_count().unwrap();
+    }
+    assert_eq!(store.run(add(8)).await.into_int().unwrap(), 9);
+    let by = Op::SortedAdd { key: key("r"), member: short, by: 1.0, ttl };
+    assert_eq!(store.run(by).await.into_score().unwrap(), 3.0);
+    assert!(store.stats().bytes <= full);
+    // A new one of each, and one digit more, are too much.
+    let new = Bytes::from(vec![b'y'; 6_000]);
+    for op in [
+        hash(&[("new", &new)]),
+        Op::SetAdd { key: key("s"), members: vec![new.clone()], ttl },
+        Op::SortedPut { key: key("r"), entries: vec![Scored::new(1.0, new.clone())], mode, ttl },
+        Op::ListPush { key: key("l"), end: End::Left, values: vec![new], ttl },
+    ] {
+        assert_eq!(failed(store.run(op).await), ErrorKind::Exhausted);
+    }
+    store.assert_sound();
+}
+
+#[tokio::test]
+async fn an_atomic_batch_without_room_is_refused_as_a_whole() {
+    let store = Store::refusing();
+    let put = |name, size: usize| Op::put(key(name), vec![b'x'; size]);
+    store.put("{t}a", vec![0; 9_000], Ttl::secs(9)).await;
+    let fields = vec![("f".into(), "1".into())];
+    store.run(Op::HashPut { key: key("{t}h"), fields, ttl: Ttl::Keep }).await;
+    fill(&store).await;
+    let stats = store.stats();
+    let batch = |size| {
+        Batch::atomic()
+            .with(Op::Remove { key: key("{t}a") })
+            .with(Op::HashRemove { key: key("{t}h"), fields: vec!["f".into()] })
+            .with(Op::Expire { key: key("{t}c"), ttl: Ttl::secs(1) })
+            .with(put("{t}b", size))
+    };
+    let refused = store.batch(batch(10_000)).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Exhausted);
+    assert_eq!(store.get("{t}a").await.unwrap().len(), 9_000);
+    assert_eq!(store.lifetime("{t}a").await, Lifetime::Left(9 * SECOND));
+    assert!(store.exists("{t}h").await && !store.exists("{t}b").await);
+    assert_eq!(store.stats(), stats);
+    store.assert_sound();
+    // What is removed makes room for the rest.
+    assert!(matches!(store.batch(batch(9_000)).await.unwrap(), Outcome::Ran(_)));
+    assert!(store.exists("{t}b").await && !store.exists("{t}h").await);
+    store.assert_sound();
+}
+
+#[test]
+fn a_collection_grows_by_what_was_foretold() {
+    let mut rng = Rng::seeded(11);
+    let (mut hash, mut set, mut sorted) = (Hash::default(), Set::default(), Sorted::default());
+    for _ in 0..2_000 {
+        let count = rng.below(4) + 1;
+        let mut text = |most| Bytes::from("x".repeat(rng.below(most) as usize));
+        let members: Vec<_> = (0..count).map(|_| text(12)).collect();
+        let fields: Vec<_> = members.iter().map(|name| (name.clone(), text(40))).collect();
+        let entries: Vec<_> =
+            members.iter().map(|name| Scored::new(text(9).len() as f64, name.clone())).collect();
+        let mode = [SortedMode::Always, SortedMode::IfAbsent, SortedMode::IfPresent][text(3).len()];
+        let foretold = [hash.growth(&fields), set.growth(&members), sorted.growth(&entries, mode)];
+        let before = [hash.bytes, set.bytes, sorted.bytes];
+        hash.put(&fields);
+        set.add(&members);
+        sorted.put(&entries, mode);
+        let after = [hash.bytes, set.bytes, sorted.bytes];
+        let grown = [0, 1, 2].map(|each| u64::saturating_sub(after[each], before[each]));
+        assert_eq!(grown, foretold);
+        // Some go again, so that there is always something new.
+        hash.remove(&members[..1]);
+        set.remove(&members[..1]);
+        sorted.remove(&members[..1]);
+    }
 }
