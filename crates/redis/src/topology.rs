@@ -1,3 +1,4 @@
+mod answers;
 mod cluster;
 mod sentinel;
 mod single;

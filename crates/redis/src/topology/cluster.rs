@@ -1,4 +1,5 @@
 mod slots;
+mod view;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -8,20 +9,22 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, select_ok};
-use redis::Cmd;
+use futures_util::future::BoxFuture;
+use redis::Pipeline;
 use trine_core::Tasks;
 
 use super::Redirect;
+use super::answers::gather;
 use super::watch::{Watched, watch};
+use crate::ServerError;
 use crate::config::{Address, Target};
 use crate::dial::{Dialed, Purpose, Reason, Refusal, alongside};
 use crate::facts::Mode;
 use crate::link::Trouble;
 use crate::node::{Node, NodeMaker};
-use crate::{ServerError, Value};
 
-use slots::{SlotMap, SlotRange};
+use slots::SlotMap;
+use view::View;
 
 /// Most nodes that are asked at once for the slots.
 const ASKED_AT_ONCE: usize = 3;
@@ -37,14 +40,11 @@ struct Shared {
     maker: NodeMaker,
     interval: Duration,
     map: ArcSwap<SlotMap>,
-    /// Held while the map is made anew, never across an await.
-    changing: Mutex<()>,
+    /// What the map was made from. Held while it is made anew, never across an
+    /// await.
+    known: Mutex<View>,
     turn: AtomicUsize,
 }
-
-/// Which node has which slots, and the connection that said so if it was made
-/// for that.
-type Answer = (Vec<SlotRange>, Option<Dialed>);
 
 impl Cluster {
     pub(super) fn new(targets: &[Target], maker: &NodeMaker, interval: Duration) -> Self {
@@ -53,7 +53,7 @@ impl Cluster {
             maker: maker.clone(),
             interval,
             map: ArcSwap::default(),
-            changing: Mutex::new(()),
+            known: Mutex::default(),
             turn: AtomicUsize::new(0),
         };
         Self { shared: Arc::new(shared), is_watched: AtomicBool::new(false) }
@@ -62,13 +62,11 @@ impl Cluster {
     /// Reads the slots from any seed, and has them read again from then on.
     pub(super) async fn prove(&self, tasks: &Tasks) -> Result<(), Arc<Refusal>> {
         let shared = &self.shared;
-        let (ranges, dialed) = shared.ask_by_dialing(shared.seeds.clone()).await?;
-        shared.install(&ranges);
-        if let Some(dialed) = dialed {
-            let map = shared.map.load_full();
-            if let Some(node) = map.masters().find(|node| *node.name == *dialed.facts.address) {
-                node.start(tasks, Some(dialed));
-            }
+        let (view, dialed) = shared.ask_by_dialing(shared.seeds.clone()).await?;
+        shared.install(view);
+        let map = shared.map.load_full();
+        if let Some(node) = map.masters().find(|node| *node.name == *dialed.facts.address) {
+            node.start(tasks, Some(dialed));
         }
         for node in shared.map.load_full().masters() {
             node.start(tasks, None);
@@ -111,7 +109,7 @@ impl Cluster {
                 Redirect::To { node, asking: false }
             }
             ("ASK", Some((_, address))) => {
-                Redirect::To { node: shared.known(&address), asking: true }
+                Redirect::To { node: shared.node_at(&address), asking: true }
             }
             ("TRYAGAIN", _) => Redirect::Later,
             ("READONLY", _) => {
@@ -127,61 +125,108 @@ impl Cluster {
 }
 
 impl Shared {
-    fn ask_live(&self, node: Arc<Node>) -> BoxFuture<'_, Result<Vec<SlotRange>, ()>> {
+    fn ask_live(&self, node: Arc<Node>) -> BoxFuture<'_, Result<View, Arc<Refusal>>> {
         async move {
-            let live = node.live().ok_or(())?;
+            let refused = |reason| refusal(&node.name, reason);
+            let live = node.live().ok_or_else(|| refused(Reason::Closed))?;
             let mut connection = live.connection.clone();
-            let reply = connection.send_packed_command(&question()).await.map_err(|_lost| ())?;
-            slots::read(&Value::new(reply), &node.address).filter(|it| !it.is_empty()).ok_or(())
+            let question = question();
+            let replies = connection.send_packed_commands(&question, 0, question.len()).await;
+            let replies = replies.map_err(|error| refused(Reason::Broken(error)))?;
+            View::read(replies, &node.address).map_err(refused)
         }
         .boxed()
     }
 
-    async fn ask_by_dialing(&self, mut addresses: Vec<Address>) -> Result<Answer, Arc<Refusal>> {
+    /// Returns what the newest of those says who answer first, and its
+    /// connection.
+    async fn ask_by_dialing(
+        &self,
+        mut addresses: Vec<Address>,
+    ) -> Result<(View, Dialed), Arc<Refusal>> {
         let mut last = None;
         let mut seen = std::collections::HashSet::new();
         addresses.retain(|address| seen.insert(address.clone()));
         for group in addresses.chunks(ASKED_AT_ONCE) {
-            let asking: Vec<_> = group.iter().map(|address| self.ask(address).boxed()).collect();
-            match select_ok(asking).await {
-                Ok((answer, _others)) => return Ok(answer),
-                Err(refusal) => last = Some(refusal),
+            match gather(group.iter().map(|address| self.ask(address).boxed())).await {
+                Ok(answers) => {
+                    let newest = answers.into_iter().max_by_key(|(view, _)| view.rank());
+                    return newest.ok_or_else(nobody);
+                }
+                Err(refusal) => last = refusal,
             }
         }
-        Err(last.unwrap_or_else(|| refusal("the cluster", Reason::NoMaster("no node".into()))))
+        Err(last.unwrap_or_else(nobody))
     }
 
-    async fn ask(&self, address: &Address) -> Result<Answer, Arc<Refusal>> {
+    async fn ask(&self, address: &Address) -> Result<(View, Dialed), Arc<Refusal>> {
         let mut dialed = self.maker.dialer.dial(address, Purpose::Commands).await?;
-        let name = Arc::clone(&dialed.facts.address);
+        let refused = |reason| refusal(&address.to_string(), reason);
         if dialed.facts.mode != Mode::Cluster {
             let found = dialed.facts.mode;
             let problem = format!("it is {found}, and server.kind is \"cluster\"");
-            return Err(refusal(&name, Reason::Invalid(problem.into())));
+            return Err(refused(Reason::Invalid(problem.into())));
         }
         let question = question();
-        let asking = dialed.connection.send_packed_command(&question);
-        let reply = alongside(&mut dialed.driver, asking).await;
-        let reply = reply.and_then(Result::ok).ok_or_else(|| refusal(&name, Reason::Closed))?;
-        let reply = Value::new(reply);
-        if let Value::Error(error) = reply {
-            return Err(refusal(&name, Reason::Server(error)));
-        }
-        match slots::read(&reply, address) {
-            Some(ranges) if !ranges.is_empty() => Ok((ranges, Some(dialed))),
-            Some(_) => Err(refusal(&name, Reason::NoMaster("no slot has a master yet".into()))),
-            None => Err(refusal(&name, Reason::Protocol)),
-        }
+        let asking = dialed.connection.send_packed_commands(&question, 0, question.len());
+        let replies = alongside(&mut dialed.driver, asking).await;
+        let replies = replies.and_then(Result::ok).ok_or_else(|| refused(Reason::Closed))?;
+        let view = View::read(replies, address).map_err(refused)?;
+        Ok((view, dialed))
     }
 
-    fn install(&self, ranges: &[SlotRange]) {
-        self.change(|map| Some(map.next(ranges, |address| self.maker.make(address))));
+    /// Asks on connections of their own all that are known. One whose word is
+    /// older than what is known counts only if most of the masters that it
+    /// names say the same: then the cluster was made anew.
+    async fn ask_everybody(&self) -> Result<View, Arc<Refusal>> {
+        let map = self.map.load_full();
+        let nodes = map.nodes().map(|node| node.address.clone());
+        let mut addresses: Vec<_> = self.seeds.iter().cloned().chain(nodes).collect();
+        let (first, _dialed) = self.ask_by_dialing(addresses.clone()).await?;
+        let known = self.known();
+        if first.epoch() >= known.epoch() {
+            return Ok(first);
+        }
+        addresses.extend(first.masters().into_iter().cloned());
+        let mut seen = std::collections::HashSet::new();
+        addresses.retain(|address| seen.insert(address.clone()));
+        let asking = addresses.iter().map(|address| {
+            async move { Ok::<_, Arc<Refusal>>((address, self.ask(address).await?.0)) }.boxed()
+        });
+        let answers = gather(asking).await.map_err(|last| last.unwrap_or_else(nobody))?;
+        let newest = answers.iter().map(|(_, view)| view).max_by_key(|view| view.rank());
+        let newest = newest.ok_or_else(nobody)?;
+        let (epoch, floor) = (newest.epoch(), known.epoch());
+        if epoch >= floor {
+            return Ok(newest.clone());
+        }
+        if newest.replaces(&known, &answers) {
+            tracing::warn!(epoch, known = floor, "the redis cluster was made anew");
+            return Ok(newest.clone());
+        }
+        let problem = format!("those that answer are at epoch {epoch}, and it was {floor}");
+        Err(refusal("the cluster", Reason::NoMaster(problem.into())))
+    }
+
+    /// Returns what the map was made from: what a node with a lower epoch says is
+    /// over.
+    fn known(&self) -> View {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Makes the map anew.
+    fn install(&self, view: View) {
+        self.change(|map, known| {
+            let next = map.next(view.ranges(), |address| self.maker.make(address));
+            *known = view;
+            Some(next)
+        });
     }
 
     /// Notes where one slot is.
     fn moved(&self, slot: u16, address: &Address) -> Arc<Node> {
-        let node = self.known(address);
-        self.change(|map| {
+        let node = self.node_at(address);
+        self.change(|map, _known| {
             let is_new = map.owner(slot).is_none_or(|owner| owner.address != *address);
             is_new.then(|| map.with_owner(slot, address))
         });
@@ -189,12 +234,12 @@ impl Shared {
     }
 
     /// Returns the node at `address`, which is new if nobody has named it yet.
-    fn known(&self, address: &Address) -> Arc<Node> {
+    fn node_at(&self, address: &Address) -> Arc<Node> {
         if let Some(node) = self.map.load().at(address) {
             return Arc::clone(node);
         }
         let mut found = None;
-        self.change(|map| {
+        self.change(|map, _known| {
             // Another call may have been first.
             if let Some(node) = map.at(address) {
                 found = Some(Arc::clone(node));
@@ -207,9 +252,9 @@ impl Shared {
         found.unwrap_or_else(|| self.maker.make(address))
     }
 
-    fn change(&self, next: impl FnOnce(&SlotMap) -> Option<SlotMap>) {
-        let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(next) = next(&self.map.load()) {
+    fn change(&self, next: impl FnOnce(&SlotMap, &mut View) -> Option<SlotMap>) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(next) = next(&self.map.load(), &mut known) {
             self.map.store(Arc::new(next));
         }
     }
@@ -217,26 +262,23 @@ impl Shared {
 
 #[async_trait]
 impl Watched for Shared {
-    /// Reads the slots from whoever answers first.
+    /// Reads the slots from the newest of some masters, and from everybody if
+    /// none of them is up to date.
     async fn refresh(&self) -> Result<(), Arc<Refusal>> {
         let map = self.map.load_full();
-        // Another one each time, so that a node that is behind has no say for
-        // long.
+        // Other ones each time, so that none that is behind has a say for long.
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let mut live: Vec<_> = map.masters().filter(|node| node.live().is_some()).collect();
         let count = live.len().max(1);
         live.rotate_left(turn.checked_rem(count).unwrap_or_default());
         let asking = live.into_iter().take(ASKED_AT_ONCE);
-        let asking: Vec<_> = asking.map(|node| self.ask_live(Arc::clone(node))).collect();
-        let answered = if asking.is_empty() { None } else { select_ok(asking).await.ok() };
-        let ranges = match answered {
-            Some((ranges, _others)) => ranges,
-            None => {
-                let known = map.nodes().map(|node| node.address.clone());
-                self.ask_by_dialing(self.seeds.iter().cloned().chain(known).collect()).await?.0
-            }
+        let answers = gather(asking.map(|node| self.ask_live(Arc::clone(node)))).await;
+        let newest = answers.unwrap_or_default().into_iter().max_by_key(View::rank);
+        let view = match newest.filter(|view| view.epoch() >= self.known().epoch()) {
+            Some(view) => view,
+            None => self.ask_everybody().await?,
         };
-        self.install(&ranges);
+        self.install(view);
         Ok(())
     }
 
@@ -249,8 +291,16 @@ impl Watched for Shared {
     }
 }
 
-fn question() -> Cmd {
-    Cmd::new().arg("CLUSTER").arg("SLOTS").take()
+/// Who has what, and how far the one who says so is.
+fn question() -> Pipeline {
+    let mut question = Pipeline::new();
+    question.cmd("CLUSTER").arg("SLOTS");
+    question.cmd("CLUSTER").arg("INFO");
+    question
+}
+
+fn nobody() -> Arc<Refusal> {
+    refusal("the cluster", Reason::NoMaster("no node".into()))
 }
 
 fn refusal(address: &str, reason: Reason) -> Arc<Refusal> {

@@ -8,7 +8,8 @@ use trine_redis::{Command, RedisConfig, RedisPool, RedisService, Route, Script, 
 use trine_testkit::{Flow, Redis, RedisCluster};
 
 use crate::support::{
-    Load, PATIENCE, TestResult, close, connect, get, incr, set, single, text, until_works,
+    Load, PATIENCE, TestResult, close, connect, get, incr, least_rights, set, single, text,
+    until_works,
 };
 
 /// A fail-over takes two to three seconds here, and ten are stated.
@@ -75,6 +76,27 @@ async fn commands_go_to_the_masters_of_their_keys() -> TestResult {
     let masters = redis.on_each_master(&Command::read("DBSIZE")).await?;
     assert_eq!(masters.len(), 3);
     assert!(masters.iter().all(|(_, size)| size.is_ok()));
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn the_rights_of_the_page_are_enough() -> TestResult {
+    let node = Redis::builder().user("app", least_rights());
+    let cluster = RedisCluster::builder().node(node).start().await?;
+    let config = config(&cluster.addresses()).with_credentials("app", Secret::new("secret"));
+    let service = connect(&config).await;
+    let redis = service.pool();
+    let key = "{m}k";
+    redis.run(&set(key, "1")).await?;
+    let from = cluster.master_of(cluster.slot_of(key).await?).await?;
+    let moving =
+        cluster.begin_move(cluster.slot_of(key).await?, other_master(&cluster, from).await).await?;
+    moving.move_key(key).await?;
+    assert_eq!(redis.run(&incr(key)).await?, Value::Int(2));
+    moving.finish().await?;
+    assert_eq!(redis.run(&incr(key)).await?, Value::Int(3));
+    assert_eq!(service.health().await.status, HealthStatus::Up);
     close(&service).await;
     Ok(())
 }
@@ -224,6 +246,67 @@ async fn an_orderly_fail_over_is_followed() -> TestResult {
     let counted = load.on_server(service.pool()).await;
     assert!(load.ok <= counted && counted <= load.ok + load.unknown, "{counted} of {load:?}");
     close(&service).await;
+    Ok(())
+}
+
+/// Has `node` know nobody but itself for a minute, as on the far side of a
+/// partition.
+async fn cut_off(node: &Redis) -> trine_testkit::Result<()> {
+    let nodes = node.admin(&["CLUSTER", "NODES"]).await?.text().unwrap();
+    for line in nodes.lines().filter(|line| !line.contains("myself")) {
+        let id = line.split(' ').next().unwrap();
+        node.admin(&["CLUSTER", "FORGET", id]).await?;
+    }
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_master_that_was_cut_off_has_no_say() -> TestResult {
+    for coverage in ["no", "yes"] {
+        let node = Redis::builder().option("cluster-require-full-coverage", coverage);
+        let cluster = RedisCluster::builder().node(node).behind_proxies().start().await?;
+        let old = cluster.master_of(0).await?;
+        let key = key_on(&cluster, old).await;
+        let successor = cluster.replica_of(0).await?;
+        cut_off(old).await?;
+        successor.admin(&["CLUSTER", "FAILOVER", "TAKEOVER"]).await?;
+        crate::support::until("a successor", async || {
+            cluster.master_of(0).await.unwrap().port() == successor.port()
+        })
+        .await;
+        // The old master is the quickest to answer.
+        let others = cluster.nodes().iter().filter(|node| node.port() != old.port());
+        for node in others.clone() {
+            let proxy = cluster.proxy_of(node).unwrap();
+            proxy.set_replies(Flow::Delay(Duration::from_millis(20)));
+        }
+        let in_order = std::iter::once(old).chain(others.clone());
+        let seeds: Vec<_> =
+            in_order.map(|node| cluster.proxy_of(node).unwrap().addr().to_string()).collect();
+        let mut config = config(&seeds[..3]);
+        config.topology_interval = Duration::from_millis(50).into();
+        let service = connect(&config).await;
+        assert!(service.pool().run(&set(&key, "v")).await?.is_ok());
+        let there = successor.admin(&["GET", &key]).await?;
+        assert_eq!(there.text().as_deref(), Some("v"), "coverage {coverage}");
+
+        // Now it is the only one that answers at all.
+        let looks =
+            async || service.metrics().counter("trine_redis_topology_reads_total", &[]).unwrap();
+        for node in others.clone() {
+            cluster.proxy_of(node).unwrap().set(Flow::Hang);
+        }
+        let before = looks().await;
+        crate::support::until("some looks", async || looks().await >= before + 4).await;
+        for node in others {
+            cluster.proxy_of(node).unwrap().set(Flow::Pass);
+        }
+        until_works(service.pool(), &set(&key, "w")).await;
+        let there = successor.admin(&["GET", &key]).await?;
+        assert_eq!(there.text().as_deref(), Some("w"), "coverage {coverage}");
+        assert_eq!(service.metrics().gauge("trine_redis_masters", &[]), Some(3.0));
+        close(&service).await;
+    }
     Ok(())
 }
 

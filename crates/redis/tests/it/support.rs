@@ -1,6 +1,7 @@
 //! What the tests share.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -41,6 +42,17 @@ pub(crate) fn incr(key: &str) -> Command {
 
 pub(crate) fn text(value: &Value) -> &str {
     value.as_text().unwrap_or_else(|| panic!("{value:?} is no text"))
+}
+
+/// Returns the rules of an account that may do what `docs/wire.md` says that the
+/// pool needs, and read and write keys.
+pub(crate) fn least_rights() -> String {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/wire.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let (_, chapter) = page.split_once("## trine-redis").unwrap();
+    let (_, block) = chapter.split_once("```acl\n").unwrap();
+    let rules = block.split_once("```").unwrap().0.replace('\n', " ");
+    format!("on >secret ~* &* -@all {rules} +get +set +incrby")
 }
 
 /// Calls until it works, for as long as patience lasts; returns how long it

@@ -16,6 +16,20 @@ pub(super) struct SlotRange {
     master: Address,
 }
 
+impl SlotRange {
+    pub(super) fn first(&self) -> u16 {
+        self.first
+    }
+
+    pub(super) fn len(&self) -> u32 {
+        u32::from(self.last.saturating_sub(self.first)) + 1
+    }
+
+    pub(super) fn master(&self) -> &Address {
+        &self.master
+    }
+}
+
 /// Reads what `CLUSTER SLOTS` answered; an unknown host is the one that was
 /// asked. `None` if it is something else.
 pub(super) fn read(reply: &Value, asked: &Address) -> Option<Vec<SlotRange>> {
