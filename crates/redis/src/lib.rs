@@ -64,7 +64,8 @@
 //! * A slot that moves is followed, half moved or moved
 //!   (`a_slot_that_moves_is_followed`).
 //! * A node that was cut off from its cluster leads no call to where the keys no
-//!   longer are (`a_master_that_was_cut_off_has_no_say`).
+//!   longer are (`a_master_that_was_cut_off_has_no_say`), and a sentinel that was
+//!   cut off none to a former master (`a_sentinel_that_was_cut_off_has_no_say`).
 //! * What a server refuses in a batch stays with its command
 //!   (`a_refusal_in_a_batch_stays_with_its_command`).
 //! * A script that the server forgot is sent as a whole, on the same connection

@@ -5,9 +5,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use trine_core::{ErrorKind, Report, Secret};
 use trine_redis::{RedisConfig, RedisService, Role, Route};
-use trine_testkit::{Redis, RedisSentinel};
+use trine_testkit::{Flow, Proxy, Redis, RedisSentinel};
 
-use crate::support::{Load, TestResult, close, connect, get, incr, set, until_works};
+use crate::support::{Load, TestResult, close, connect, get, incr, set, until, until_works};
 
 /// A fail-over takes one to two seconds here, and ten are stated.
 const FAIL_OVER: Duration = Duration::from_secs(50);
@@ -85,6 +85,49 @@ async fn a_stopped_master_is_left_for_its_successor() -> TestResult {
     assert!(!facts.address.ends_with(&port), "{facts:?}");
     old.resume().await?;
     until_works(service.pool(), &incr("n")).await;
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_sentinel_that_was_cut_off_has_no_say() -> TestResult {
+    let node = Redis::builder().password("secret");
+    let redis = RedisSentinel::builder().node(node).start().await?;
+    let [first, second, deaf] = redis.sentinels() else { panic!("three sentinels") };
+    // It hears neither the servers nor the other sentinels any more.
+    deaf.admin(&["ACL", "SETUSER", "default", "-publish"]).await?;
+    deaf.admin(&["SENTINEL", "SET", redis.master_name(), "auth-pass", "wrong"]).await?;
+    deaf.pause().await?;
+    let old = redis.master().await?;
+    let new = redis.failover().await?;
+    deaf.resume().await?;
+
+    // It is the quickest to answer.
+    let (first_proxy, second_proxy) =
+        (Proxy::to(first.addr()).await?, Proxy::to(second.addr()).await?);
+    let mut urls = vec![deaf.addr().to_string()];
+    for proxy in [&first_proxy, &second_proxy] {
+        proxy.set_replies(Flow::Delay(Duration::from_millis(20)));
+        urls.push(proxy.addr().to_string());
+    }
+    let mut config = config(redis.master_name(), &urls)
+        .with_credentials("default", Secret::new("secret"))
+        .with_start_timeout(Duration::from_secs(10));
+    config.topology_interval = Duration::from_millis(50).into();
+    let service = connect(&config).await;
+    service.pool().run(&incr("n")).await?;
+
+    // Now it is the only one, and its former master calls itself one.
+    for sentinel in [first, second] {
+        sentinel.pause().await?;
+    }
+    old.admin(&["REPLICAOF", "NO", "ONE"]).await?;
+    let looks =
+        async || service.metrics().counter("trine_redis_topology_reads_total", &[]).unwrap();
+    let before = looks().await;
+    until("some looks", async || looks().await >= before + 4).await;
+    service.pool().run(&incr("n")).await?;
+    assert_eq!(new.admin(&["GET", "n"]).await?.text().as_deref(), Some("2"));
     close(&service).await;
     Ok(())
 }
