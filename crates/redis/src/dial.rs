@@ -14,9 +14,10 @@ use redis::{AsyncConnectionConfig, ProtocolVersion, PushInfo, RedisConnectionInf
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
-use trine_core::{Deadline, Durability};
+use trine_core::Deadline;
 
 use crate::config::{Address, Credentials};
+use crate::facts::Stated;
 use crate::{RedisConfig, ServerFacts};
 
 pub(crate) use login::auth;
@@ -57,7 +58,7 @@ pub(crate) struct Dialer {
     tls: Option<Arc<Tls>>,
     connect_timeout: Duration,
     response_timeout: Duration,
-    durability: Option<Durability>,
+    stated: Stated,
 }
 
 impl Dialer {
@@ -75,7 +76,7 @@ impl Dialer {
             tls: tls.then(|| Arc::new(Tls::new(&config.tls))),
             connect_timeout: config.connect_timeout.get(),
             response_timeout: config.response_timeout.get(),
-            durability: config.durability,
+            stated: config.stated(),
         }
     }
 
@@ -208,7 +209,7 @@ impl Attempt<'_> {
         let greeting = login::greet(&mut connection, protocol, credentials, name);
         let greeted = self.phase("login", alongside(&mut driver, greeting)).await?;
         let reply = greeted.unwrap_or(Err(Reason::Closed))?;
-        let facts = reply.into_facts(self.name, self.dialer.durability)?;
+        let facts = reply.into_facts(self.name, self.dialer.stated)?;
         Ok(Dialed { connection, driver, facts })
     }
 }

@@ -63,8 +63,8 @@ impl RedisPool {
 
     async fn examine(&self, node: &Node, until: Option<Deadline>) -> Result<ServerFacts, Trouble> {
         let info = Command::read("INFO");
-        let config = Command::read("CONFIG").arg("GET").arg("appendonly");
-        let config = config.arg("appendfsync").arg("save");
+        let config = Command::read("CONFIG").arg("GET");
+        let config = Persistence::SETTINGS.into_iter().fold(config, Command::arg);
         let asked = [&info, &config];
         let mut outcomes = node.run_all(&self.shared.tasks, &asked, false, until).await.into_iter();
         let info = outcomes.next().unwrap_or(Err(Trouble::NoMaster))?;
@@ -72,7 +72,7 @@ impl RedisPool {
         let settings = settings.as_ref().and_then(Persistence::read);
         let facts = info.as_text().and_then(|info| ServerFacts::read(&node.name, info));
         let mut facts = facts.ok_or_else(Trouble::broken)?;
-        facts.set_durability(settings.as_ref(), self.shared.config.durability);
+        facts.set_durability(settings.as_ref(), self.shared.config.stated());
         Ok(facts)
     }
 
