@@ -76,8 +76,9 @@
 //! * A fence mark is in the slot of the key it guards, and no scan of a
 //!   namespace finds it
 //!   (`a_mark_is_in_the_slot_of_its_key_and_outside_its_namespace`).
-//! * New credentials that the server refuses change nothing, and those that it
-//!   takes fail no call (`a_password_changes_under_load`).
+//! * New credentials that a server refuses change nothing, and those that all
+//!   take fail no call (`a_password_changes_under_load`,
+//!   `a_password_changes_on_all_masters_or_on_none`).
 //! * Durability is never reported higher than what the server says
 //!   (`facts_and_durability_are_the_servers_own`).
 //! * No password shows in debug texts or errors

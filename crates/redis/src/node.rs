@@ -2,6 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use futures_util::future::join_all;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use trine_core::{Backoff, Deadline, Tasks};
@@ -145,9 +146,7 @@ impl Node {
     }
 
     pub(crate) async fn log_in_again(&self, auth: &redis::Cmd) {
-        for link in &self.links {
-            link.log_in_again(auth).await;
-        }
+        join_all(self.links.iter().map(|link| link.log_in_again(auth))).await;
         // Those on loan are logged in for as long as they live.
         self.dedicated.retain(|_, _| false);
     }

@@ -6,6 +6,7 @@ mod watch;
 
 use std::sync::Arc;
 
+use tokio::sync::{Mutex, MutexGuard};
 use trine_core::{Backoff, Tasks};
 
 use crate::config::{Credentials, Target};
@@ -23,6 +24,8 @@ use single::Single;
 pub(crate) struct Topology {
     maker: NodeMaker,
     kind: Kind,
+    /// Held while credentials are changed.
+    rotation: Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -68,12 +71,25 @@ impl Topology {
                 Kind::Sentinel(Sentinel::new(targets, master, dialer, maker, interval))
             }
         };
-        Self { maker: maker.clone(), kind }
+        Self { maker: maker.clone(), kind, rotation: Mutex::default() }
     }
 
     /// Returns what new connections are made by.
     pub(crate) fn dialer(&self) -> &Dialer {
         &self.maker.dialer
+    }
+
+    /// Waits until nobody else changes credentials.
+    pub(crate) async fn rotation(&self) -> MutexGuard<'_, ()> {
+        self.rotation.lock().await
+    }
+
+    /// Returns the sentinels, if there are any.
+    pub(crate) fn sentinel(&self) -> Option<&Sentinel> {
+        match &self.kind {
+            Kind::Sentinel(sentinel) => Some(sentinel),
+            Kind::Single(_) | Kind::Cluster(_) => None,
+        }
     }
 
     /// Returns the waits between attempts.
@@ -134,6 +150,14 @@ impl Topology {
             Kind::Single(single) => vec![single.node()],
             Kind::Sentinel(sentinel) => sentinel.node().into_iter().collect(),
             Kind::Cluster(cluster) => cluster.masters(),
+        }
+    }
+
+    /// Returns every node that calls may lead to.
+    pub(crate) fn nodes(&self) -> Vec<Arc<Node>> {
+        match &self.kind {
+            Kind::Single(_) | Kind::Sentinel(_) => self.masters(),
+            Kind::Cluster(cluster) => cluster.nodes(),
         }
     }
 

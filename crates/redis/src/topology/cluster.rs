@@ -96,6 +96,10 @@ impl Cluster {
         self.shared.map.load().masters().map(Arc::clone).collect()
     }
 
+    pub(super) fn nodes(&self) -> Vec<Arc<Node>> {
+        self.shared.map.load().nodes().map(Arc::clone).collect()
+    }
+
     pub(super) fn redirect(&self, error: &ServerError, from: &Node) -> Redirect {
         let shared = &self.shared;
         let target = || {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use futures_util::FutureExt;
+use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use trine_core::Tasks;
@@ -15,7 +16,7 @@ use trine_core::Tasks;
 use super::Redirect;
 use super::answers::gather;
 use super::watch::{Watched, watch};
-use crate::config::{Address, Target};
+use crate::config::{Address, Credentials, Target};
 use crate::dial::{Dialed, Dialer, Purpose, Reason, Refusal};
 use crate::facts::Role;
 use crate::link::Trouble;
@@ -78,6 +79,32 @@ impl Sentinel {
 
     pub(super) fn node(&self) -> Result<Arc<Node>, Trouble> {
         self.shared.master.load_full().ok_or(Trouble::NoMaster)
+    }
+
+    /// Has the sentinels asked as somebody else, if they allow it.
+    pub(crate) async fn set_credentials(&self, new: Credentials) -> Result<(), Arc<Refusal>> {
+        let shared = &self.shared;
+        let trying = shared
+            .sentinels
+            .iter()
+            .map(|it| shared.dialer.dial_as(&it.address, Purpose::Commands, Some(&new)));
+        let mut last = None;
+        let mut is_taken = false;
+        for tried in join_all(trying).await {
+            match tried {
+                Ok(_dialed) => is_taken = true,
+                Err(refusal) if refusal.is_denial() => return Err(refusal),
+                Err(refusal) => last = Some(refusal),
+            }
+        }
+        if let (false, Some(refusal)) = (is_taken, last) {
+            return Err(refusal);
+        }
+        shared.dialer.set_credentials(new);
+        for sentinel in &shared.sentinels {
+            sentinel.forget();
+        }
+        Ok(())
     }
 
     /// A demoted server refuses writes: they go to its successor, if one

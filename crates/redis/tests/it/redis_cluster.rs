@@ -249,6 +249,62 @@ async fn an_orderly_fail_over_is_followed() -> TestResult {
     Ok(())
 }
 
+#[trine_testkit::test]
+async fn a_password_changes_on_all_masters_or_on_none() -> TestResult {
+    let node = Redis::builder().user("bob", "on >first ~* &* +@all");
+    let cluster = RedisCluster::builder().node(node).start().await?;
+    let config = config(&cluster.addresses()).with_credentials("bob", Secret::new("first"));
+    let service = connect(&config).await;
+    let redis = service.pool();
+    let missing = cluster.master_of(16_000).await?;
+    let is_missing = |node: &Redis| node.port() == missing.port();
+    for node in cluster.nodes().iter().filter(|node| !is_missing(node)) {
+        node.admin(&["ACL", "SETUSER", "bob", ">second"]).await?;
+    }
+    let error = redis.set_credentials("bob", Secret::new("second")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied);
+    let shown = trine_core::Report(&error).to_string();
+    assert!(shown.contains(&missing.addr().to_string()), "{shown}");
+    missing.kill_connections().await?;
+    let key = key_on(&cluster, missing).await;
+    until_works(redis, &incr(&key)).await;
+
+    missing.admin(&["ACL", "SETUSER", "bob", ">second"]).await?;
+    redis.set_credentials("bob", Secret::new("second")).await?;
+    for node in cluster.nodes() {
+        node.admin(&["ACL", "SETUSER", "bob", "<first"]).await?;
+        node.kill_connections().await?;
+    }
+    until_works(redis, &incr(&key)).await;
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn passwords_that_change_at_once_leave_one_user() -> TestResult {
+    let users = ["bob", "eve"];
+    let node = users
+        .iter()
+        .fold(Redis::builder(), |node, user| node.user(*user, "on >secret ~* &* +@all"));
+    let cluster = RedisCluster::builder().node(node).start().await?;
+    let config = config(&cluster.addresses()).with_credentials("bob", Secret::new("secret"));
+    let service = connect(&config).await;
+    let redis = service.pool();
+    for _ in 0..20 {
+        let [bob, eve] = users.map(|user| redis.set_credentials(user, Secret::new("secret")));
+        let (bob, eve) = tokio::join!(bob, eve);
+        bob.and(eve)?;
+        let mut own = redis.acquire(Route::Any).await?;
+        let who = Command::read("ACL").arg("WHOAMI");
+        let next = own.run(&who, PATIENCE).await?;
+        for (node, user) in redis.on_each_master(&who).await? {
+            assert_eq!(user?, next, "{node}");
+        }
+    }
+    close(&service).await;
+    Ok(())
+}
+
 /// Has `node` know nobody but itself for a minute, as on the far side of a
 /// partition.
 async fn cut_off(node: &Redis) -> trine_testkit::Result<()> {

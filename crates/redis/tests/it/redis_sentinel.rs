@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use trine_core::{ErrorKind, Report, Secret};
-use trine_redis::{RedisConfig, RedisService, Role, Route};
+use trine_redis::{RedisConfig, RedisService, Role, Route, ServerConfig};
 use trine_testkit::{Flow, Proxy, Redis, RedisSentinel};
 
 use crate::support::{Load, TestResult, close, connect, get, incr, set, until, until_works};
@@ -128,6 +128,51 @@ async fn a_sentinel_that_was_cut_off_has_no_say() -> TestResult {
     until("some looks", async || looks().await >= before + 4).await;
     service.pool().run(&incr("n")).await?;
     assert_eq!(new.admin(&["GET", "n"]).await?.text().as_deref(), Some("2"));
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn the_password_of_the_sentinels_changes() -> TestResult {
+    let redis = RedisSentinel::start().await?;
+    let rules = "-@all +@connection +info +sentinel|master +sentinel|get-master-addr-by-name";
+    let tell = async |rules: &str| -> TestResult {
+        for sentinel in redis.sentinels() {
+            let words = ["ACL", "SETUSER", "watcher"].into_iter().chain(rules.split(' '));
+            sentinel.admin(&words.collect::<Vec<_>>()).await?;
+        }
+        Ok(())
+    };
+    tell(&format!("on >first {rules}")).await?;
+    let mut config = config(redis.master_name(), &redis.addresses());
+    let ServerConfig::Sentinel { sentinel_username, sentinel_password, .. } = &mut config.server
+    else {
+        panic!("sentinels");
+    };
+    *sentinel_username = Some("watcher".to_owned());
+    *sentinel_password = Some(Secret::new("first"));
+    let service = connect(&config).await;
+    let pool = service.pool();
+    let error = pool.set_sentinel_credentials("watcher", Secret::new("hunter2")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied);
+    assert!(!format!("{error:?} {}", Report(&error)).contains("hunter2"));
+    tell(">second").await?;
+    pool.set_sentinel_credentials("watcher", Secret::new("second")).await?;
+    tell("<first").await?;
+    for sentinel in redis.sentinels() {
+        sentinel.kill_connections().await?;
+    }
+    // Who has taken over is known only to those who may ask.
+    let old = redis.kill_master().await?;
+    until_works(pool, &incr("n")).await;
+    let facts = pool.server(Route::Any).await?;
+    assert!(!facts.address.ends_with(&old.port().to_string()), "{facts:?}");
+    close(&service).await;
+
+    let alone = Redis::shared().await?;
+    let service = connect(&crate::support::single(alone.url())).await;
+    let refused = service.pool().set_sentinel_credentials("", Secret::new("x")).await;
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Invalid);
     close(&service).await;
     Ok(())
 }

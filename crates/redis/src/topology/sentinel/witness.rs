@@ -50,6 +50,11 @@ impl Witness {
         }
     }
 
+    /// Has the next question make a connection.
+    pub(super) fn forget(&self) {
+        self.keep(None);
+    }
+
     fn keep(&self, dialed: Option<Dialed>) -> Option<Dialed> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut kept, dialed)
