@@ -1,7 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use trine_core::{Durability, Span};
+use trine_core::{Durability, Health, Span};
 
 /// A server as a connection to it has found it.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,6 +46,9 @@ pub struct ServerFacts {
     /// Where that is from.
     pub durability_source: DurabilitySource,
     pub(crate) mode: Mode,
+    pub(crate) is_loading: bool,
+    /// Whether it has told that its cluster is down.
+    pub(crate) has_lost_cluster: bool,
 }
 
 /// What part a server plays.
@@ -169,6 +172,8 @@ impl ServerFacts {
             durability: Durability::Async { window: UNKNOWN },
             durability_source: DurabilitySource::Assumed,
             mode,
+            is_loading: number("loading") > 0,
+            has_lost_cluster: false,
         })
     }
 
@@ -185,6 +190,19 @@ impl ServerFacts {
             durability => durability,
         };
         self.durability_source = source;
+    }
+
+    /// Returns how well it serves.
+    pub(crate) fn health(&self) -> Health {
+        if self.is_loading {
+            Health::down("it is loading its data, and takes no calls")
+        } else if self.has_lost_cluster {
+            Health::down("it says that the cluster is down, and takes no calls")
+        } else if self.role == Role::Replica {
+            Health::degraded("it is a replica, and takes no writes")
+        } else {
+            Health::up()
+        }
     }
 
     /// Returns the major number of the version, 0 if it has none.

@@ -45,6 +45,13 @@ impl NodeMaker {
         }
     }
 
+    /// Returns one for tests that connect to nobody.
+    #[cfg(test)]
+    pub(crate) fn of(config: &RedisConfig, counters: &Counters) -> Self {
+        let dialer = Dialer::new(&"test".into(), config, None, false);
+        Self::new(config, dialer, counters, CancellationToken::new())
+    }
+
     /// Returns a node without any connection yet.
     pub(crate) fn make(&self, address: &Address) -> Arc<Node> {
         let stop = self.stop.child_token();

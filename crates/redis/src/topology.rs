@@ -15,6 +15,8 @@ use crate::link::Trouble;
 use crate::node::{Node, NodeMaker};
 use crate::{RedisConfig, ServerConfig};
 
+pub(crate) use cluster::is_down;
+
 use cluster::Cluster;
 use sentinel::Sentinel;
 use single::Single;

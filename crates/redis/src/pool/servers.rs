@@ -10,7 +10,8 @@ use crate::facts::Persistence;
 use crate::link::Trouble;
 use crate::node::Node;
 use crate::slot::slot;
-use crate::{Access, Command, Error, Result, Route, ServerFacts, Unavailable};
+use crate::topology::is_down;
+use crate::{Access, Command, Error, Result, Route, ServerFacts, Unavailable, Value};
 
 impl RedisPool {
     /// Returns the server that a route leads to, as it was when the connection
@@ -65,14 +66,21 @@ impl RedisPool {
         let info = Command::read("INFO");
         let config = Command::read("CONFIG").arg("GET");
         let config = Persistence::SETTINGS.into_iter().fold(config, Command::arg);
-        let asked = [&info, &config];
+        let cluster = Command::read("CLUSTER").arg("INFO");
+        let mut asked = vec![&info, &config];
+        if self.shared.topology.is_cluster() {
+            asked.push(&cluster);
+        }
         let mut outcomes = node.run_all(&self.shared.tasks, &asked, false, until).await.into_iter();
         let info = outcomes.next().unwrap_or(Err(Trouble::NoMaster))?;
         let settings = outcomes.next().and_then(Result::ok);
         let settings = settings.as_ref().and_then(Persistence::read);
+        let cluster = outcomes.next().and_then(Result::ok);
         let facts = info.as_text().and_then(|info| ServerFacts::read(&node.name, info));
         let mut facts = facts.ok_or_else(Trouble::broken)?;
         facts.set_durability(settings.as_ref(), self.shared.config.stated());
+        let cluster = cluster.as_ref().and_then(Value::as_text);
+        facts.has_lost_cluster = cluster.is_some_and(is_down);
         Ok(facts)
     }
 

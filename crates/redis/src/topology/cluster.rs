@@ -26,12 +26,16 @@ use crate::node::{Node, NodeMaker};
 use slots::SlotMap;
 use view::View;
 
+pub(crate) use view::is_down;
+
 /// Most nodes that are asked at once for the slots.
 const ASKED_AT_ONCE: usize = 3;
 
 /// Masters that have the slots among them.
 pub(crate) struct Cluster {
     shared: Arc<Shared>,
+    /// Which master has the next command without a key.
+    turn: AtomicUsize,
     is_watched: AtomicBool,
 }
 
@@ -56,7 +60,11 @@ impl Cluster {
             known: Mutex::default(),
             turn: AtomicUsize::new(0),
         };
-        Self { shared: Arc::new(shared), is_watched: AtomicBool::new(false) }
+        Self {
+            shared: Arc::new(shared),
+            turn: AtomicUsize::new(0),
+            is_watched: AtomicBool::new(false),
+        }
     }
 
     /// Reads the slots from any seed, and has them read again from then on.
@@ -65,7 +73,7 @@ impl Cluster {
         let (view, dialed) = shared.ask_by_dialing(shared.seeds.clone()).await?;
         shared.install(view);
         let map = shared.map.load_full();
-        if let Some(node) = map.masters().find(|node| *node.name == *dialed.facts.address) {
+        if let Some(node) = map.masters().iter().find(|node| *node.name == *dialed.facts.address) {
             node.start(tasks, Some(dialed));
         }
         for node in shared.map.load_full().masters() {
@@ -77,14 +85,17 @@ impl Cluster {
         Ok(())
     }
 
-    /// Returns the master of `slot`, or any that works for none.
+    /// Returns the master of `slot`; for none those that work in turn.
     pub(super) fn node(&self, slot: Option<u16>) -> Result<Arc<Node>, Trouble> {
         let map = self.shared.map.load();
         let found = match slot {
             Some(slot) => map.owner(slot),
-            None => map.masters().find(|node| node.live().is_some()).or(map.masters().next()),
+            None => map.any(self.turn.fetch_add(1, Ordering::Relaxed)),
         };
-        found.map(Arc::clone).ok_or(Trouble::NoMaster)
+        found.map(Arc::clone).ok_or_else(|| {
+            self.shared.maker.trouble.notify_one();
+            Trouble::NoMaster
+        })
     }
 
     /// Returns how many slots have no master.
@@ -93,7 +104,7 @@ impl Cluster {
     }
 
     pub(super) fn masters(&self) -> Vec<Arc<Node>> {
-        self.shared.map.load().masters().map(Arc::clone).collect()
+        self.shared.map.load().masters().to_vec()
     }
 
     pub(super) fn nodes(&self) -> Vec<Arc<Node>> {
@@ -218,13 +229,16 @@ impl Shared {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Makes the map anew.
-    fn install(&self, view: View) {
+    /// Makes the map anew, and tells whether it was made from something else.
+    fn install(&self, view: View) -> bool {
+        let mut is_news = false;
         self.change(|map, known| {
             let next = map.next(view.ranges(), |address| self.maker.make(address));
+            is_news = *known != view;
             *known = view;
             Some(next)
         });
+        is_news
     }
 
     /// Notes where one slot is.
@@ -240,6 +254,8 @@ impl Shared {
     /// Returns the node at `address`, which is new if nobody has named it yet.
     fn node_at(&self, address: &Address) -> Arc<Node> {
         if let Some(node) = self.map.load().at(address) {
+            // While it is in use, a look that does not find it leaves it alone.
+            node.set_named(true);
             return Arc::clone(node);
         }
         let mut found = None;
@@ -268,11 +284,11 @@ impl Shared {
 impl Watched for Shared {
     /// Reads the slots from the newest of some masters, and from everybody if
     /// none of them is up to date.
-    async fn refresh(&self) -> Result<(), Arc<Refusal>> {
+    async fn refresh(&self) -> Result<bool, Arc<Refusal>> {
         let map = self.map.load_full();
         // Other ones each time, so that none that is behind has a say for long.
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let mut live: Vec<_> = map.masters().filter(|node| node.live().is_some()).collect();
+        let mut live: Vec<_> = map.masters().iter().filter(|node| node.live().is_some()).collect();
         let count = live.len().max(1);
         live.rotate_left(turn.checked_rem(count).unwrap_or_default());
         let asking = live.into_iter().take(ASKED_AT_ONCE);
@@ -282,8 +298,7 @@ impl Watched for Shared {
             Some(view) => view,
             None => self.ask_everybody().await?,
         };
-        self.install(view);
-        Ok(())
+        Ok(self.install(view))
     }
 
     fn maker(&self) -> &NodeMaker {
@@ -314,5 +329,35 @@ fn refusal(address: &str, reason: Reason) -> Arc<Refusal> {
 impl fmt::Debug for Cluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cluster").field("masters", &self.masters()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trine_core::{Metrics, Secret};
+
+    use super::*;
+    use crate::RedisConfig;
+    use crate::service::Counters;
+
+    #[tokio::test]
+    async fn a_node_that_is_asked_stays_though_no_look_finds_it() {
+        let config = RedisConfig::cluster("test", [Secret::new("redis://10.0.0.1:1")]);
+        let targets = config.targets().unwrap();
+        let maker = NodeMaker::of(&config, &Counters::new(&Metrics::new("redis")));
+        let cluster = Cluster::new(&targets, &maker, Duration::from_secs(1));
+        let shared = &cluster.shared;
+        let look = || shared.install(View::of(1, &[(0, 16_383, 1)]));
+        assert!(look(), "the first is news");
+        let target = Address::tcp("10.0.0.1", 2);
+        let asked = shared.node_at(&target);
+        for _ in 0..5 {
+            assert!(!look());
+            assert!(Arc::ptr_eq(&asked, &shared.node_at(&target)));
+        }
+        // One that nobody asks goes.
+        look();
+        look();
+        assert!(!Arc::ptr_eq(&asked, &shared.node_at(&target)));
     }
 }

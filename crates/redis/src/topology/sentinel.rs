@@ -185,15 +185,15 @@ impl Shared {
 
 #[async_trait]
 impl Watched for Shared {
-    async fn refresh(&self) -> Result<(), Arc<Refusal>> {
+    async fn refresh(&self) -> Result<bool, Arc<Refusal>> {
         let address = self.find().await?;
         if self.master.load().as_ref().is_some_and(|node| node.address == address) {
-            return Ok(());
+            return Ok(false);
         }
         let verified = self.verify(&address).await?;
         self.install(&address);
         drop(verified);
-        Ok(())
+        Ok(true)
     }
 
     fn maker(&self) -> &NodeMaker {

@@ -102,6 +102,79 @@ async fn the_rights_of_the_page_are_enough() -> TestResult {
 }
 
 #[trine_testkit::test]
+async fn commands_without_a_key_go_to_the_masters_in_turn() -> TestResult {
+    let cluster = RedisCluster::shared().await?;
+    let service = connect(&config(cluster.addresses())).await;
+    let redis = service.pool();
+    let mut seen = std::collections::BTreeMap::<String, u32>::new();
+    let who = Command::read("CLUSTER").arg("MYID");
+    // Those that are not connected yet are passed over.
+    redis.on_each_master(&who).await?;
+    for _ in 0..30 {
+        *seen.entry(text(&redis.run(&who).await?).to_owned()).or_default() += 1;
+    }
+    assert_eq!(seen.values().copied().collect::<Vec<_>>(), [10, 10, 10]);
+    close(&service).await;
+    Ok(())
+}
+
+/// Has nobody have `slot` any more, the owner first: it would claim it.
+async fn orphan(cluster: &RedisCluster, owner: &Redis, slot: &str) -> trine_testkit::Result<()> {
+    let others = cluster.nodes().iter().filter(|node| node.port() != owner.port());
+    for node in std::iter::once(owner).chain(others) {
+        node.admin(&["CLUSTER", "DELSLOTS", slot]).await?;
+    }
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_slot_without_a_master_is_looked_for_again() -> TestResult {
+    let cluster = partial().await?;
+    let mut config = config(&cluster.addresses());
+    config.topology_interval = Duration::from_secs(3_600).into();
+    let service = connect(&config).await;
+    let redis = service.pool();
+    let owner = cluster.master_of(0).await?;
+    let key = key_on(&cluster, owner).await;
+    redis.run(&incr(&key)).await?;
+    let slot = cluster.slot_of(&key).await?.to_string();
+    orphan(&cluster, owner, &slot).await?;
+    crate::support::until("a slot without a master", async || {
+        let error = redis.run(&incr(&key)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+        let health = service.health().await;
+        health.error.is_some_and(|error| error.contains("1 slots have no master"))
+    })
+    .await;
+    owner.admin(&["CLUSTER", "ADDSLOTS", &slot]).await?;
+    until_works(redis, &incr(&key)).await;
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_cluster_that_takes_no_calls_is_not_well() -> TestResult {
+    let cluster = RedisCluster::start().await?;
+    let service = connect(&config(&cluster.addresses())).await;
+    assert_eq!(service.health().await.status, HealthStatus::Up);
+    let owner = cluster.master_of(0).await?;
+    orphan(&cluster, owner, "0").await?;
+    crate::support::until("a bad health", async || {
+        service.health().await.status == HealthStatus::Down
+    })
+    .await;
+    let error = service.health().await.error.unwrap();
+    assert!(error.contains("cluster"), "{error}");
+    owner.admin(&["CLUSTER", "ADDSLOTS", "0"]).await?;
+    crate::support::until("a good health", async || {
+        service.health().await.status == HealthStatus::Up
+    })
+    .await;
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
 async fn a_scan_walks_all_masters() -> TestResult {
     let cluster = RedisCluster::shared().await?;
     let service = connect(&config(cluster.addresses())).await;

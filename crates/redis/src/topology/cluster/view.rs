@@ -27,7 +27,7 @@ impl View {
         };
         let (slots, info) = (next()?, next()?);
         let info = info.as_text().ok_or(Reason::Protocol)?;
-        if state(info) == Some("fail") {
+        if is_down(info) {
             return Err(Reason::NoMaster("it says that the cluster is down".into()));
         }
         let mut ranges = slots::read(&slots, asked).ok_or(Reason::Protocol)?;
@@ -75,9 +75,9 @@ impl View {
     }
 }
 
-/// Returns what `CLUSTER INFO` says of the cluster, such as `"ok"`.
-pub(crate) fn state(info: &str) -> Option<&str> {
-    field(info, "cluster_state")
+/// Tells whether a node that answered `CLUSTER INFO` so takes no calls.
+pub(crate) fn is_down(info: &str) -> bool {
+    field(info, "cluster_state") == Some("fail")
 }
 
 fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
@@ -108,6 +108,14 @@ mod tests {
 
     fn view(epoch: u64, ranges: &[(i64, i64, i64)]) -> View {
         said("ok", epoch, ranges).unwrap()
+    }
+
+    impl View {
+        /// Returns what a node says of first slots, last slots and ports of
+        /// 10.0.0.1.
+        pub(in super::super) fn of(epoch: u64, ranges: &[(i64, i64, i64)]) -> Self {
+            view(epoch, ranges)
+        }
     }
 
     const OLD: &[(i64, i64, i64)] = &[(0, 8_191, 1), (8_192, 16_383, 2)];
