@@ -73,6 +73,7 @@
 //! * What a subscription missed is a gap
 //!   (`a_lost_connection_is_a_gap_and_is_made_again`,
 //!   `a_reader_that_is_too_slow_has_a_gap`).
+//! * No namespace is inside another (`no_namespace_is_inside_another`).
 //! * A fence mark is in the slot of the key it guards, and no scan of a
 //!   namespace finds it
 //!   (`a_mark_is_in_the_slot_of_its_key_and_outside_its_namespace`).
