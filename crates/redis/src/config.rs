@@ -132,6 +132,10 @@ impl ServerConfig {
 }
 
 /// How TLS is spoken.
+///
+/// The files are read again when they have changed: connections that are made
+/// from then on have what is in them, those that exist go on. While they are not
+/// in order, what they were before stays in use.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
@@ -142,8 +146,9 @@ pub struct TlsConfig {
     pub cert_file: Option<PathBuf>,
     /// Its key in PEM. Default: none.
     pub key_file: Option<PathBuf>,
-    /// The name that the certificate of the server must have. Default: the host
-    /// of the URL.
+    /// The name that the certificates of all servers must have. Default: the
+    /// host of the URL; of those that a cluster or sentinels name, the host that
+    /// they announce.
     pub server_name: Option<String>,
 }
 

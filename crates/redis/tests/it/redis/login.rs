@@ -6,7 +6,7 @@ use trine_core::{ErrorKind, Report, Secret, Span};
 use trine_redis::{RedisConfig, RedisService, Route, TlsConfig};
 use trine_testkit::Redis;
 
-use crate::support::{TestResult, close, connect, get, set, single};
+use crate::support::{TestResult, close, connect, get, set, single, until, until_works};
 
 #[trine_testkit::test]
 async fn a_wrong_password_is_denied_and_never_shown() -> TestResult {
@@ -97,6 +97,43 @@ async fn tls_is_spoken_with_an_authority_of_ones_own() -> TestResult {
     absent.ca_file = Some("no/such/ca.pem".into());
     let error = refused(absent).await;
     assert!(Report(&error).to_string().contains("tls.ca_file"), "{}", Report(&error));
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn certificates_that_are_renewed_are_read_again() -> TestResult {
+    let (server, other) =
+        (Redis::builder().tls().start().await?, Redis::builder().tls().start().await?);
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("ca.pem");
+    let put = |text: &[u8]| {
+        let new = folder.path().join("new.pem");
+        std::fs::write(&new, text)?;
+        std::fs::rename(&new, &file)
+    };
+    let authority = |server: &Redis| std::fs::read(server.tls().unwrap().ca_file());
+    put(&authority(&server)?)?;
+    let mut tls = TlsConfig::default();
+    tls.ca_file = Some(file.clone());
+    let service = connect(&single(server.url()).with_tls(tls)).await;
+    let redis = service.pool();
+    redis.run(&get("k")).await?;
+
+    // Half written: the former is good enough.
+    put(b"-----BEGIN")?;
+    server.kill_connections().await?;
+    until_works(redis, &get("k")).await;
+
+    put(&authority(&other)?)?;
+    server.kill_connections().await?;
+    until("a refused certificate", async || {
+        redis.run(&get("k")).await.is_err_and(|error| error.kind() == ErrorKind::Invalid)
+    })
+    .await;
+
+    put(&authority(&server)?)?;
+    until_works(redis, &get("k")).await;
+    close(&service).await;
     Ok(())
 }
 
