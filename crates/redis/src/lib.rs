@@ -80,6 +80,10 @@
 //! * New credentials that a server refuses change nothing, and those that all
 //!   take fail no call (`a_password_changes_under_load`,
 //!   `a_password_changes_on_all_masters_or_on_none`).
+//! * Over TLS too nodes are found and followed, whose certificates have the host
+//!   that they announce (`a_cluster_is_followed_over_tls`,
+//!   `a_master_is_followed_over_tls`); renewed files are read again
+//!   (`certificates_that_are_renewed_are_read_again`).
 //! * Durability is never reported higher than what the server says
 //!   (`facts_and_durability_are_the_servers_own`).
 //! * No password shows in debug texts or errors

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use trine_core::{ErrorKind, HealthStatus, Secret};
-use trine_redis::{Command, RedisConfig, RedisPool, RedisService, Route, Script, Value};
+use trine_redis::{Command, RedisConfig, RedisPool, RedisService, Route, Script, TlsConfig, Value};
 use trine_testkit::{Flow, Redis, RedisCluster};
 
 use crate::support::{
@@ -115,6 +115,41 @@ async fn commands_without_a_key_go_to_the_masters_in_turn() -> TestResult {
     }
     assert_eq!(seen.values().copied().collect::<Vec<_>>(), [10, 10, 10]);
     close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_cluster_is_followed_over_tls() -> TestResult {
+    let node = Redis::builder().tls();
+    let cluster = RedisCluster::builder().node(node).behind_proxies().start().await?;
+    let addresses = cluster.addresses();
+    let urls = addresses.iter().take(2).map(|address| Secret::new(format!("rediss://{address}")));
+    let mut tls = TlsConfig::default();
+    tls.ca_file = Some(cluster.nodes()[0].tls().unwrap().ca_file());
+    let mut config = RedisConfig::cluster("test:it", urls).with_tls(tls);
+    let service = connect(&config).await;
+    let redis = service.pool();
+    let keys: Vec<_> = (0..30).map(|n| format!("k{n}")).collect();
+    for key in &keys {
+        redis.run(&set(key, "1")).await?;
+    }
+    assert_eq!(redirects(&service).await, 0);
+    for (name, facts) in redis.servers().await? {
+        assert!(facts.is_ok() && addresses.contains(&name.to_string()), "{name}: {facts:?}");
+    }
+    let key = "{m}k";
+    redis.run(&set(key, "1")).await?;
+    let slot = cluster.slot_of(key).await?;
+    cluster.move_slot(slot, other_master(&cluster, cluster.master_of(slot).await?).await).await?;
+    assert_eq!(redis.run(&incr(key)).await?, Value::Int(2));
+    cluster.failover(slot).await?;
+    until_works(redis, &incr(key)).await;
+    close(&service).await;
+
+    // The name of the announced hosts is not in the certificates.
+    config.tls.server_name = Some("redis.example".to_owned());
+    let error = RedisService::connect(&config).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{error:?}");
     Ok(())
 }
 

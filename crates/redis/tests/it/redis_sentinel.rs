@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use trine_core::{ErrorKind, Report, Secret};
-use trine_redis::{RedisConfig, RedisService, Role, Route, ServerConfig};
+use trine_redis::{RedisConfig, RedisService, Role, Route, ServerConfig, TlsConfig};
 use trine_testkit::{Flow, Proxy, Redis, RedisSentinel};
 
 use crate::support::{Load, TestResult, close, connect, get, incr, set, until, until_works};
@@ -173,6 +173,29 @@ async fn the_password_of_the_sentinels_changes() -> TestResult {
     let service = connect(&crate::support::single(alone.url())).await;
     let refused = service.pool().set_sentinel_credentials("", Secret::new("x")).await;
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::Invalid);
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_master_is_followed_over_tls() -> TestResult {
+    let node = Redis::builder().tls().password("secret");
+    let redis = RedisSentinel::builder().node(node).start().await?;
+    let urls = redis.addresses();
+    let urls = urls.iter().map(|address| Secret::new(format!("rediss://{address}")));
+    let mut tls = TlsConfig::default();
+    tls.ca_file = Some(redis.nodes()[0].tls().unwrap().ca_file());
+    let config = RedisConfig::sentinel("test:it", redis.master_name(), urls)
+        .with_tls(tls)
+        .with_credentials("default", Secret::new("secret"));
+    let service = connect(&config).await;
+    service.pool().run(&incr("n")).await?;
+    let new = redis.failover().await?;
+    until_works(service.pool(), &incr("n")).await;
+    let port = new.port().to_string();
+    let is_there =
+        async || service.pool().server(Route::Any).await.unwrap().address.ends_with(&port);
+    until("the new master", is_there).await;
     close(&service).await;
     Ok(())
 }
