@@ -1,25 +1,21 @@
+mod census;
 mod slots;
 mod view;
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
-use redis::Pipeline;
 use trine_core::Tasks;
 
 use super::Redirect;
-use super::answers::gather;
 use super::watch::{Watched, watch};
 use crate::ServerError;
 use crate::config::{Address, Target};
-use crate::dial::{Dialed, Purpose, Reason, Refusal, alongside};
-use crate::facts::Mode;
+use crate::dial::Refusal;
 use crate::link::Trouble;
 use crate::node::{Node, NodeMaker};
 
@@ -30,6 +26,9 @@ pub(crate) use view::is_down;
 
 /// Most nodes that are asked at once for the slots.
 const ASKED_AT_ONCE: usize = 3;
+/// After so many looks in a row in which those that are connected were of no
+/// use, everybody is asked.
+const PATIENCE: u32 = 5;
 
 /// Masters that have the slots among them.
 pub(crate) struct Cluster {
@@ -48,6 +47,8 @@ struct Shared {
     /// await.
     known: Mutex<View>,
     turn: AtomicUsize,
+    /// Looks in a row of which nothing came.
+    fruitless: AtomicU32,
 }
 
 impl Cluster {
@@ -59,6 +60,7 @@ impl Cluster {
             map: ArcSwap::default(),
             known: Mutex::default(),
             turn: AtomicUsize::new(0),
+            fruitless: AtomicU32::new(0),
         };
         Self {
             shared: Arc::new(shared),
@@ -140,89 +142,6 @@ impl Cluster {
 }
 
 impl Shared {
-    fn ask_live(&self, node: Arc<Node>) -> BoxFuture<'_, Result<View, Arc<Refusal>>> {
-        async move {
-            let refused = |reason| refusal(&node.name, reason);
-            let live = node.live().ok_or_else(|| refused(Reason::Closed))?;
-            let mut connection = live.connection.clone();
-            let question = question();
-            let replies = connection.send_packed_commands(&question, 0, question.len()).await;
-            let replies = replies.map_err(|error| refused(Reason::Broken(error)))?;
-            View::read(replies, &node.address).map_err(refused)
-        }
-        .boxed()
-    }
-
-    /// Returns what the newest of those says who answer first, and its
-    /// connection.
-    async fn ask_by_dialing(
-        &self,
-        mut addresses: Vec<Address>,
-    ) -> Result<(View, Dialed), Arc<Refusal>> {
-        let mut last = None;
-        let mut seen = std::collections::HashSet::new();
-        addresses.retain(|address| seen.insert(address.clone()));
-        for group in addresses.chunks(ASKED_AT_ONCE) {
-            match gather(group.iter().map(|address| self.ask(address).boxed())).await {
-                Ok(answers) => {
-                    let newest = answers.into_iter().max_by_key(|(view, _)| view.rank());
-                    return newest.ok_or_else(nobody);
-                }
-                Err(refusal) => last = refusal,
-            }
-        }
-        Err(last.unwrap_or_else(nobody))
-    }
-
-    async fn ask(&self, address: &Address) -> Result<(View, Dialed), Arc<Refusal>> {
-        let mut dialed = self.maker.dialer.dial(address, Purpose::Commands).await?;
-        let refused = |reason| refusal(&address.to_string(), reason);
-        if dialed.facts.mode != Mode::Cluster {
-            let found = dialed.facts.mode;
-            let problem = format!("it is {found}, and server.kind is \"cluster\"");
-            return Err(refused(Reason::Invalid(problem.into())));
-        }
-        let question = question();
-        let asking = dialed.connection.send_packed_commands(&question, 0, question.len());
-        let replies = alongside(&mut dialed.driver, asking).await;
-        let replies = replies.and_then(Result::ok).ok_or_else(|| refused(Reason::Closed))?;
-        let view = View::read(replies, address).map_err(refused)?;
-        Ok((view, dialed))
-    }
-
-    /// Asks on connections of their own all that are known. One whose word is
-    /// older than what is known counts only if most of the masters that it
-    /// names say the same: then the cluster was made anew.
-    async fn ask_everybody(&self) -> Result<View, Arc<Refusal>> {
-        let map = self.map.load_full();
-        let nodes = map.nodes().map(|node| node.address.clone());
-        let mut addresses: Vec<_> = self.seeds.iter().cloned().chain(nodes).collect();
-        let (first, _dialed) = self.ask_by_dialing(addresses.clone()).await?;
-        let known = self.known();
-        if first.epoch() >= known.epoch() {
-            return Ok(first);
-        }
-        addresses.extend(first.masters().into_iter().cloned());
-        let mut seen = std::collections::HashSet::new();
-        addresses.retain(|address| seen.insert(address.clone()));
-        let asking = addresses.iter().map(|address| {
-            async move { Ok::<_, Arc<Refusal>>((address, self.ask(address).await?.0)) }.boxed()
-        });
-        let answers = gather(asking).await.map_err(|last| last.unwrap_or_else(nobody))?;
-        let newest = answers.iter().map(|(_, view)| view).max_by_key(|view| view.rank());
-        let newest = newest.ok_or_else(nobody)?;
-        let (epoch, floor) = (newest.epoch(), known.epoch());
-        if epoch >= floor {
-            return Ok(newest.clone());
-        }
-        if newest.replaces(&known, &answers) {
-            tracing::warn!(epoch, known = floor, "the redis cluster was made anew");
-            return Ok(newest.clone());
-        }
-        let problem = format!("those that answer are at epoch {epoch}, and it was {floor}");
-        Err(refusal("the cluster", Reason::NoMaster(problem.into())))
-    }
-
     /// Returns what the map was made from: what a node with a lower epoch says is
     /// over.
     fn known(&self) -> View {
@@ -283,21 +202,20 @@ impl Shared {
 #[async_trait]
 impl Watched for Shared {
     /// Reads the slots from the newest of some masters, and from everybody if
-    /// none of them is up to date.
+    /// there is none, or none of them is of any use for long.
     async fn refresh(&self) -> Result<bool, Arc<Refusal>> {
-        let map = self.map.load_full();
-        // Other ones each time, so that none that is behind has a say for long.
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let mut live: Vec<_> = map.masters().iter().filter(|node| node.live().is_some()).collect();
-        let count = live.len().max(1);
-        live.rotate_left(turn.checked_rem(count).unwrap_or_default());
-        let asking = live.into_iter().take(ASKED_AT_ONCE);
-        let answers = gather(asking.map(|node| self.ask_live(Arc::clone(node)))).await;
-        let newest = answers.unwrap_or_default().into_iter().max_by_key(View::rank);
-        let view = match newest.filter(|view| view.epoch() >= self.known().epoch()) {
-            Some(view) => view,
-            None => self.ask_everybody().await?,
+        let view = match self.ask_some().await {
+            Ok(view) => view,
+            Err(refusal) => {
+                let fruitless = self.fruitless.fetch_add(1, Ordering::Relaxed);
+                // What a fail-over or a move of slots brings spreads in no time.
+                if refusal.is_word() && fruitless < PATIENCE {
+                    return Err(refusal);
+                }
+                self.ask_everybody().await?
+            }
         };
+        self.fruitless.store(0, Ordering::Relaxed);
         Ok(self.install(view))
     }
 
@@ -308,22 +226,6 @@ impl Watched for Shared {
     fn interval(&self) -> Duration {
         self.interval
     }
-}
-
-/// Who has what, and how far the one who says so is.
-fn question() -> Pipeline {
-    let mut question = Pipeline::new();
-    question.cmd("CLUSTER").arg("SLOTS");
-    question.cmd("CLUSTER").arg("INFO");
-    question
-}
-
-fn nobody() -> Arc<Refusal> {
-    refusal("the cluster", Reason::NoMaster("no node".into()))
-}
-
-fn refusal(address: &str, reason: Reason) -> Arc<Refusal> {
-    Arc::new(Refusal::new(&address.into(), reason))
 }
 
 impl fmt::Debug for Cluster {

@@ -8,7 +8,7 @@ use trine_redis::{Command, RedisConfig, RedisPool, RedisService, Route, Script, 
 use trine_testkit::{Flow, Redis, RedisCluster};
 
 use crate::support::{
-    Load, PATIENCE, TestResult, close, connect, get, incr, least_rights, set, single, text,
+    Load, PATIENCE, TestResult, close, connect, get, incr, least_rights, set, single, text, until,
     until_works,
 };
 
@@ -174,7 +174,7 @@ async fn a_slot_without_a_master_is_looked_for_again() -> TestResult {
     redis.run(&incr(&key)).await?;
     let slot = cluster.slot_of(&key).await?.to_string();
     orphan(&cluster, owner, &slot).await?;
-    crate::support::until("a slot without a master", async || {
+    until("a slot without a master", async || {
         let error = redis.run(&incr(&key)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
         let health = service.health().await;
@@ -194,17 +194,11 @@ async fn a_cluster_that_takes_no_calls_is_not_well() -> TestResult {
     assert_eq!(service.health().await.status, HealthStatus::Up);
     let owner = cluster.master_of(0).await?;
     orphan(&cluster, owner, "0").await?;
-    crate::support::until("a bad health", async || {
-        service.health().await.status == HealthStatus::Down
-    })
-    .await;
+    until("a bad health", async || service.health().await.status == HealthStatus::Down).await;
     let error = service.health().await.error.unwrap();
     assert!(error.contains("cluster"), "{error}");
     owner.admin(&["CLUSTER", "ADDSLOTS", "0"]).await?;
-    crate::support::until("a good health", async || {
-        service.health().await.status == HealthStatus::Up
-    })
-    .await;
+    until("a good health", async || service.health().await.status == HealthStatus::Up).await;
     close(&service).await;
     Ok(())
 }
@@ -434,7 +428,7 @@ async fn a_master_that_was_cut_off_has_no_say() -> TestResult {
         let successor = cluster.replica_of(0).await?;
         cut_off(old).await?;
         successor.admin(&["CLUSTER", "FAILOVER", "TAKEOVER"]).await?;
-        crate::support::until("a successor", async || {
+        until("a successor", async || {
             cluster.master_of(0).await.unwrap().port() == successor.port()
         })
         .await;
@@ -461,7 +455,7 @@ async fn a_master_that_was_cut_off_has_no_say() -> TestResult {
             cluster.proxy_of(node).unwrap().set(Flow::Hang);
         }
         let before = looks().await;
-        crate::support::until("some looks", async || looks().await >= before + 4).await;
+        until("some looks", async || looks().await >= before + 4).await;
         for node in others {
             cluster.proxy_of(node).unwrap().set(Flow::Pass);
         }
@@ -471,6 +465,66 @@ async fn a_master_that_was_cut_off_has_no_say() -> TestResult {
         assert_eq!(service.metrics().gauge("trine_redis_masters", &[]), Some(3.0));
         close(&service).await;
     }
+    Ok(())
+}
+
+/// Makes a new cluster of three masters, whose epoch is lower, of the nodes.
+async fn made_anew(cluster: &RedisCluster) -> TestResult {
+    for node in cluster.nodes() {
+        if node.info("role").await?.as_deref() == Some("master") {
+            node.admin(&["FLUSHALL"]).await?;
+        }
+        node.admin(&["CLUSTER", "RESET", "HARD"]).await?;
+    }
+    let masters = &cluster.nodes()[..3];
+    let ranges = [["5462", "10923"], ["10924", "16383"], ["0", "5461"]];
+    for (node, [first, last]) in masters.iter().zip(ranges) {
+        node.admin(&["CLUSTER", "ADDSLOTSRANGE", first, last]).await?;
+        for other in masters {
+            let own = other.admin(&["CLUSTER", "NODES"]).await?.text().unwrap();
+            let own = own.lines().find(|line| line.contains("myself")).unwrap();
+            let bus = own.split(['@', ' ']).nth(2).unwrap();
+            let port = other.port().to_string();
+            node.admin(&["CLUSTER", "MEET", "127.0.0.1", &port, bus]).await?;
+        }
+    }
+    for node in masters {
+        until("a new cluster", async || {
+            let info = node.admin(&["CLUSTER", "INFO"]).await.unwrap().text().unwrap();
+            info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3")
+        })
+        .await;
+    }
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_cluster_that_was_made_anew_is_believed() -> TestResult {
+    let cluster = RedisCluster::start().await?;
+    let mut config = config(&cluster.addresses());
+    config.topology_interval = Duration::from_millis(50).into();
+    let service = connect(&config).await;
+    let redis = service.pool();
+    redis.run(&set("k", "v")).await?;
+    made_anew(&cluster).await?;
+    // Nothing is sent, so that no refusal tells.
+    until("a map of the new cluster", async || {
+        let mut is_known = true;
+        for key in ["a", "b", "c", "d", "e"] {
+            let owner = match cluster.slot_of(key).await.unwrap() {
+                0..=5_461 => 2,
+                5_462..=10_923 => 0,
+                _ => 1,
+            };
+            let owner = cluster.nodes()[owner].addr().to_string();
+            let facts = redis.server(Route::Key(key.as_bytes())).await;
+            is_known &= facts.is_ok_and(|facts| *facts.address == *owner);
+        }
+        is_known
+    })
+    .await;
+    assert!(redis.run(&get("a")).await?.is_nil());
+    close(&service).await;
     Ok(())
 }
 
@@ -533,10 +587,7 @@ async fn health_tells_of_masters_that_are_away() -> TestResult {
     for node in cluster.nodes() {
         node.kill().await?;
     }
-    crate::support::until("a bad health", async || {
-        service.health().await.status == HealthStatus::Down
-    })
-    .await;
+    until("a bad health", async || service.health().await.status == HealthStatus::Down).await;
     close(&service).await;
     Ok(())
 }

@@ -133,6 +133,34 @@ async fn a_sentinel_that_was_cut_off_has_no_say() -> TestResult {
 }
 
 #[trine_testkit::test]
+async fn sentinels_that_were_set_up_anew_are_believed() -> TestResult {
+    let redis = RedisSentinel::start().await?;
+    let old = redis.master().await?;
+    let new = redis.failover().await?;
+    let mut config = config(redis.master_name(), &redis.addresses());
+    config.topology_interval = Duration::from_millis(50).into();
+    let service = connect(&config).await;
+    for sentinel in redis.sentinels() {
+        sentinel.admin(&["SENTINEL", "REMOVE", redis.master_name()]).await?;
+    }
+    // By hand, so that their epoch begins anew.
+    let port = old.port().to_string();
+    old.admin(&["REPLICAOF", "NO", "ONE"]).await?;
+    new.admin(&["REPLICAOF", "127.0.0.1", &port]).await?;
+    for sentinel in redis.sentinels() {
+        let words = ["SENTINEL", "MONITOR", redis.master_name(), "127.0.0.1", &port, "2"];
+        sentinel.admin(&words).await?;
+    }
+    let is_there = async || {
+        let facts = service.pool().server(Route::Any).await;
+        facts.is_ok_and(|facts| facts.address.ends_with(&port))
+    };
+    until("the master by hand", is_there).await;
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
 async fn the_password_of_the_sentinels_changes() -> TestResult {
     let redis = RedisSentinel::start().await?;
     let rules = "-@all +@connection +info +sentinel|master +sentinel|get-master-addr-by-name";
