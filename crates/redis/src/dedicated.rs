@@ -120,6 +120,8 @@ impl Dedicated {
     /// # Errors
     ///
     /// As [`RedisPool::run`], and `Unavailable` once the connection is closed.
+    /// A shutdown that ends the command leaves a write `OutcomeUnknown`;
+    /// `Closed` says that nothing was sent.
     pub async fn run(&mut self, command: &Command, time_out: Duration) -> Result<Value> {
         let at = self.at.clone();
         if let Err(why) = command.check(Shape::Blocking) {
@@ -128,15 +130,27 @@ impl Dedicated {
         let Some(connection) = self.object.as_deref_mut() else {
             return Err(Error::unavailable(at, Unavailable::Broken));
         };
-        let until = CallContext::current().deadline();
-        let bound = Deadline::after(time_out).or_earlier(until);
+        if self.closing.is_cancelled() {
+            return Err(Error::Closed { at });
+        }
+        let bound = Deadline::after(time_out);
+        let (bound, limit) = match CallContext::current().deadline() {
+            Some(until) if until < bound => (until, "deadline of the call"),
+            _ => (bound, "time-out of the call"),
+        };
+        let after = bound.remaining();
+        if after.is_zero() {
+            return Err(Trouble::TooLate.into_error(at, command.access()));
+        }
         // Whatever happens before the reply is there leaves it so.
         connection.is_busy = true;
         let working = self.closing.run_until_cancelled(exchange(connection, command));
         let outcome = match bound.limit(working).await {
             Some(Some(outcome)) => outcome,
-            Some(None) => Err(Trouble::Closed),
-            None => Err(Trouble::Late { after: time_out, limit: "time-out of the call" }),
+            // The command may have been carried out before the shutdown ended
+            // the wait for its reply.
+            Some(None) => Err(Trouble::broken()),
+            None => Err(Trouble::Late { after, limit }),
         };
         match &outcome {
             Ok(_) => connection.is_busy = false,

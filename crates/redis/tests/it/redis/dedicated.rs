@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use trine_core::{ErrorKind, Span};
+use trine_core::{CallContext, Deadline, ErrorKind, Span};
 use trine_redis::{Command, RedisService, Route, Value};
 use trine_testkit::{Flow, Proxy, Redis, drop_at_every_await};
 
@@ -82,6 +82,49 @@ async fn a_late_reply_closes_the_connection() -> TestResult {
     assert_eq!(gauge(&service, "idle"), 0.0);
     drop(own);
     close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_command_whose_deadline_has_passed_is_not_sent() -> TestResult {
+    let server = Redis::start().await?;
+    let service = connect(&single(server.url())).await;
+    let mut own = service.pool().acquire(Route::Any).await?;
+    let passed = || CallContext::default().with_deadline(Deadline::after(Duration::ZERO));
+    let error = passed().scope(own.run(&set("k", "v"), PATIENCE)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error:?}");
+    let error = own.run(&set("k", "v"), Duration::ZERO).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error:?}");
+    // The connection is in order, and the write never reached it.
+    assert!(own.run(&get("k"), PATIENCE).await?.is_nil());
+    let near = || CallContext::default().with_deadline(Deadline::after(Duration::from_millis(50)));
+    let error = near().scope(own.run(&pop("list", "30"), PATIENCE)).await.unwrap_err();
+    let shown = trine_core::Report(&error).to_string();
+    assert!(shown.contains("deadline of the call") && !shown.contains("60s"), "{shown}");
+    drop(own);
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_write_that_a_shutdown_cuts_is_unknown() -> TestResult {
+    let server = Redis::start().await?;
+    let service = connect(&single(server.url())).await;
+    let mut own = service.pool().acquire(Route::Any).await?;
+    let mut other = service.pool().acquire(Route::Any).await?;
+    let closing = async {
+        until("a blocked client", async || blocked(&server).await == "1").await;
+        // The loan outlasts the deadline.
+        let _late = service.shutdown(Deadline::after(Duration::from_millis(50))).await;
+    };
+    let command = pop("list", "30");
+    let (popped, ()) = tokio::join!(own.run(&command, PATIENCE), closing);
+    let error = popped.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "{error:?}");
+    // What begins after it is not sent.
+    let error = other.run(&set("k", "v"), PATIENCE).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Closed, "{error:?}");
+    assert!(server.admin(&["GET", "k"]).await?.text().is_none());
     Ok(())
 }
 
