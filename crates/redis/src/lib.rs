@@ -47,13 +47,16 @@
 //! * Once started, connections come back by themselves for ever
 //!   (`it_comes_back_after_the_server_was_killed`,
 //!   `a_connection_that_the_server_ends_is_made_again`,
-//!   `a_half_open_connection_is_noticed_and_replaced`).
+//!   `a_half_open_connection_is_noticed_and_replaced`), however soon callers
+//!   give up (`a_half_open_connection_is_noticed_by_callers_with_near_deadlines`,
+//!   `a_half_open_connection_is_noticed_by_callers_that_drop_their_calls`).
 //! * A server that is away costs a call at most its time-outs, and nothing
 //!   while the next attempt is only due
 //!   (`a_black_hole_costs_a_call_its_time_out_and_then_nothing`,
 //!   `a_refused_connection_is_unavailable_at_once`,
 //!   `the_deadline_of_a_call_is_kept_where_it_is_nearer`).
-//! * A late reply alone ends no connection (`a_slow_reply_costs_no_connection`).
+//! * A late reply alone ends no connection (`a_slow_reply_costs_no_connection`,
+//!   `a_large_reply_that_holds_up_the_others_costs_no_connection`).
 //! * A node that is away or slow harms no other (`a_slow_node_harms_no_other`,
 //!   `a_stopped_master_is_left_and_harms_no_other`).
 //! * Calls work again within 10 s of the death or the halt of a master, once

@@ -4,7 +4,6 @@ mod trouble;
 use std::fmt;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use redis::Pipeline;
@@ -40,8 +39,8 @@ struct Shared {
     backoff: Backoff,
     live: ArcSwapOption<Live>,
     state: watch::Sender<State>,
-    /// Told when a reply is late.
-    suspected: Notify,
+    /// Told when a reply is late, or nobody waits for it any more.
+    suspected: Arc<Notify>,
     /// Told whenever the connection breaks or cannot be made.
     trouble: Arc<Notify>,
     stop: CancellationToken,
@@ -52,6 +51,33 @@ struct Shared {
 pub(crate) struct Live {
     pub(crate) connection: MultiplexedConnection,
     pub(crate) facts: ServerFacts,
+    suspected: Arc<Notify>,
+}
+
+impl Live {
+    /// Has the connection looked after unless the doubt is cleared.
+    pub(crate) fn doubt(&self) -> Doubt<'_> {
+        Doubt(Some(&self.suspected))
+    }
+}
+
+/// A reply that is waited for. A caller that gives up, in whatever way, leaves
+/// the connection suspected of being dead.
+pub(crate) struct Doubt<'a>(Option<&'a Notify>);
+
+impl Doubt<'_> {
+    /// Something came.
+    pub(crate) fn clear(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Doubt<'_> {
+    fn drop(&mut self) {
+        if let Some(suspected) = self.0 {
+            suspected.notify_one();
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -80,7 +106,7 @@ impl Link {
             backoff: backoff.clone(),
             live: ArcSwapOption::empty(),
             state: watch::Sender::new(State::Idle),
-            suspected: Notify::new(),
+            suspected: Arc::new(Notify::new()),
             trouble: Arc::clone(trouble),
             stop,
             counters: counters.clone(),
@@ -188,7 +214,7 @@ impl Link {
         let mut connection = live.connection.clone();
         let packed = command.packed(&live.facts.run_id, form);
         let sending = pin!(connection.send_packed_command(&packed));
-        let reply = self.bounded(until, sending).await?;
+        let reply = self.bounded(live, until, sending).await?;
         Trouble::checked(Value::new(reply))
     }
 
@@ -253,7 +279,7 @@ impl Link {
         }
         let mut connection = live.connection.clone();
         let sending = pin!(connection.send_packed_commands(&pipeline, 0, pipeline.len()));
-        match self.bounded(until, sending).await {
+        match self.bounded(live, until, sending).await {
             Ok(replies) => {
                 let step = if asking { 2 } else { 1 };
                 let replies = replies.into_iter().skip(step - 1).step_by(step);
@@ -268,26 +294,28 @@ impl Link {
     /// is, because moving it in would double the caller's future.
     async fn bounded<T>(
         &self,
+        live: &Live,
         until: Option<Deadline>,
         sending: Pin<&mut impl Future<Output = redis::RedisResult<T>>>,
     ) -> Result<T, Trouble> {
         let bound = self.shared.dialer.response_timeout();
         let left = until.map(Deadline::remaining).filter(|left| *left < bound);
+        if left.is_some_and(|left| left.is_zero()) {
+            return Err(Trouble::TooLate);
+        }
+        let doubt = live.doubt();
         let sent = match (left, until) {
-            (Some(Duration::ZERO), _) => return Err(Trouble::TooLate),
             (Some(left), Some(until)) => {
                 let sent = until.limit(sending).await;
                 sent.ok_or(Trouble::Late { after: left, limit: "deadline of the call" })?
             }
             _ => sending.await,
         };
-        sent.map_err(|error| {
-            if error.is_timeout() {
-                self.shared.suspected.notify_one();
-                return Trouble::Late { after: bound, limit: "response_timeout" };
-            }
-            Trouble::Lost(error)
-        })
+        if sent.as_ref().is_err_and(redis::RedisError::is_timeout) {
+            return Err(Trouble::Late { after: bound, limit: "response_timeout" });
+        }
+        doubt.clear();
+        sent.map_err(Trouble::Lost)
     }
 
     /// Sends the credentials again on the connection, if there is one.

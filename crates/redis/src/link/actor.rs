@@ -1,15 +1,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::Cmd;
 use tokio::time::{Instant, sleep, timeout};
 use trine_core::{Outage, Report};
 
 use super::{Live, Shared, State};
-use crate::dial::{Dialed, Purpose, Reason, Refusal, alongside};
+use crate::dial::{Dialed, Purpose, Reason, Refusal};
 
 /// A connection that lived for less than this was no success.
 const SHORT_LIFE: Duration = Duration::from_secs(1);
+/// A connection that was just felt is not suspected again for so long: callers
+/// that give up early may be many.
+const REST: Duration = Duration::from_millis(100);
 
 /// Keeps a link up until it is closed.
 pub(super) async fn run(shared: Arc<Shared>, first: Option<Dialed>) {
@@ -79,9 +81,9 @@ async fn keep_up(shared: &Shared, mut first: Option<Dialed>) {
 /// Moves the bytes of a connection until it ends, or until it answers neither
 /// a command nor a PING in time.
 async fn serve(shared: &Shared, dialed: Dialed) {
-    let Dialed { connection, mut driver, facts } = dialed;
-    let mut own = connection.clone();
-    shared.live.store(Some(Arc::new(Live { connection, facts })));
+    let Dialed { connection, mut driver, facts, pulse } = dialed;
+    let (mut own, suspected) = (connection.clone(), Arc::clone(&shared.suspected));
+    shared.live.store(Some(Arc::new(Live { connection, facts, suspected })));
     shared.state.send_replace(State::Connected);
     let live = Withdrawn(shared);
     loop {
@@ -91,10 +93,17 @@ async fn serve(shared: &Shared, dialed: Dialed) {
             () = shared.suspected.notified() => {}
             () = shared.stop.cancelled() => break,
         }
-        let ping = Cmd::new().arg("PING").take();
-        let answered = alongside(&mut driver, own.send_packed_command(&ping)).await;
-        if !matches!(answered, Some(Ok(_))) {
-            return;
+        let feeling = pulse.is_felt(&mut driver, &mut own);
+        match shared.stop.run_until_cancelled(feeling).await {
+            Some(true) => {}
+            Some(false) => return,
+            None => break,
+        }
+        tokio::select! {
+            biased;
+            () = &mut driver => return,
+            () = sleep(REST) => {}
+            () = shared.stop.cancelled() => break,
         }
     }
     drop((live, own));

@@ -1,7 +1,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::Cmd;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -90,14 +89,9 @@ impl Reader {
 
 /// Returns when the connection has ended or answers no more.
 async fn listen(dialed: &mut Dialed) {
-    let Dialed { connection, driver, .. } = dialed;
-    let ping = Cmd::new().arg("PING").take();
-    loop {
-        if alongside(driver, sleep(HEARTBEAT)).await.is_none() {
-            return;
-        }
-        let asking = connection.send_packed_command(&ping);
-        if !matches!(alongside(driver, asking).await, Some(Ok(_))) {
+    let Dialed { connection, driver, pulse, .. } = dialed;
+    while alongside(driver, sleep(HEARTBEAT)).await.is_some() {
+        if !pulse.is_felt(driver, connection).await {
             return;
         }
     }

@@ -131,7 +131,9 @@ impl Shared {
         async move {
             let live = node.live().ok_or(())?;
             let mut connection = live.connection.clone();
+            let doubt = live.doubt();
             let reply = connection.send_packed_command(&question()).await.map_err(|_lost| ())?;
+            doubt.clear();
             slots::read(&Value::new(reply), &node.address).filter(|it| !it.is_empty()).ok_or(())
         }
         .boxed()

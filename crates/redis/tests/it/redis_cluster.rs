@@ -275,6 +275,22 @@ async fn a_slow_node_harms_no_other() -> TestResult {
 }
 
 #[trine_testkit::test]
+async fn a_half_open_connection_to_a_master_that_nobody_calls_is_noticed() -> TestResult {
+    let cluster = RedisCluster::builder().behind_proxies().start().await?;
+    let mut config = config(&cluster.addresses());
+    config.topology_interval = trine_core::Span::millis(100);
+    let service = connect(&config).await;
+    let node = cluster.master_of(0).await?;
+    until_works(service.pool(), &get(&key_on(&cluster, node).await)).await;
+    let connects = || service.metrics().counter("trine_redis_connects_total", &[]).unwrap();
+    let before = connects();
+    cluster.proxy_of(node).unwrap().lose(trine_testkit::Side::Server);
+    crate::support::until("a new connection", async || connects() > before).await;
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
 async fn health_tells_of_masters_that_are_away() -> TestResult {
     let cluster = RedisCluster::start().await?;
     let service = connect(&config(&cluster.addresses())).await;

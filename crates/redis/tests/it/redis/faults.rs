@@ -123,6 +123,66 @@ async fn a_half_open_connection_is_noticed_and_replaced() -> TestResult {
     Ok(())
 }
 
+/// Calls until one works; each gives up after a time that is far shorter than
+/// the response time-out.
+async fn until_impatient_works<F: Future<Output = bool>>(call: impl Fn() -> F) {
+    let began = Instant::now();
+    until("a new connection", async || call().await).await;
+    assert!(began.elapsed() < BOUND, "{:?}", began.elapsed());
+}
+
+#[trine_testkit::test]
+async fn a_half_open_connection_is_noticed_by_callers_with_near_deadlines() -> TestResult {
+    let (_server, proxy, url) = behind_a_proxy().await?;
+    let service = connect(&single(url)).await;
+    let redis = service.pool();
+    redis.run(&set("k", "v")).await?;
+    proxy.lose(Side::Server);
+    let near = || CallContext::default().with_deadline(Deadline::after(Duration::from_millis(50)));
+    until_impatient_works(|| async { near().scope(redis.run(&get("k"))).await.is_ok() }).await;
+    proxy.lose(Side::Server);
+    until_impatient_works(|| async {
+        near().scope(redis.run_all(vec![get("k"), get("k")])).await.iter().all(Result::is_ok)
+    })
+    .await;
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_half_open_connection_is_noticed_by_callers_that_drop_their_calls() -> TestResult {
+    let (_server, proxy, url) = behind_a_proxy().await?;
+    let service = connect(&single(url)).await;
+    let redis = service.pool();
+    redis.run(&set("k", "v")).await?;
+    proxy.lose(Side::Server);
+    until_impatient_works(|| async {
+        tokio::time::timeout(Duration::from_millis(50), redis.run(&get("k"))).await.is_ok()
+    })
+    .await;
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_large_reply_that_holds_up_the_others_costs_no_connection() -> TestResult {
+    let (_server, proxy, url) = behind_a_proxy().await?;
+    let config = single(url).with_response_timeout(Duration::from_millis(200));
+    let service = connect(&config).await;
+    let redis = service.pool();
+    let connects = || service.metrics().counter("trine_redis_connects_total", &[]);
+    redis.run(&set("k", "x".repeat(400_000))).await?;
+    let before = connects();
+    // Two seconds: far more than a call and a PING are given.
+    proxy.set_replies(Flow::Throttle(200_000));
+    let error = redis.run(&get("k")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error:?}");
+    until_works(redis, &get("n")).await;
+    assert_eq!(connects(), before);
+    close(&service).await;
+    Ok(())
+}
+
 #[trine_testkit::test]
 async fn a_slow_reply_costs_no_connection() -> TestResult {
     let server = Redis::start().await?;
