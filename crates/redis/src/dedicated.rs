@@ -44,7 +44,11 @@ pub struct Dedicated {
 }
 
 impl RedisPool {
-    /// Waits for a connection of one's own.
+    /// Waits for a connection of one's own: `dedicated.acquire_timeout` for a
+    /// free one, `response_timeout` where it has to be asked whether it is still
+    /// there, and `connect_timeout` where it has to be made. The deadline of the
+    /// current [`CallContext`] bounds all of it. While the server is known to be
+    /// away, it fails at once.
     ///
     /// Cancel-safe. A shutdown waits until it is dropped, and ends the command
     /// that is under way on it when the deadline has passed.
@@ -71,6 +75,9 @@ impl RedisPool {
         };
         let failed = |trouble: Trouble| trouble.into_error(at(), crate::Access::Read);
         let node = self.shared.topology.node(slot).map_err(failed)?;
+        if let Some(refusal) = node.refusal() {
+            return Err(failed(Trouble::Away(refusal)));
+        }
         let getting = node.dedicated.get();
         let got = match CallContext::current().deadline() {
             None => getting.await,

@@ -119,6 +119,14 @@ impl Link {
         self.shared.live.load_full()
     }
 
+    /// Returns why there is no connection while the next attempt is only due.
+    pub(crate) fn refusal(&self) -> Option<Arc<Refusal>> {
+        match &*self.shared.state.borrow() {
+            State::Waiting(refusal) => Some(Arc::clone(refusal)),
+            _ => None,
+        }
+    }
+
     /// Has the link kept up from now on, beginning with a connection that was
     /// made already, if there is one.
     pub(crate) fn start(&self, tasks: &Tasks, first: Option<Dialed>) {

@@ -8,7 +8,7 @@ use trine_core::{Backoff, Deadline, Tasks};
 
 use crate::config::Address;
 use crate::dedicated::{self, Pool};
-use crate::dial::{Dialed, Dialer};
+use crate::dial::{Dialed, Dialer, Refusal};
 use crate::link::{Link, Live, Outcome, Trouble};
 use crate::service::Counters;
 use crate::{Command, DedicatedConfig, RedisConfig};
@@ -97,6 +97,14 @@ impl Node {
     /// Returns a connection that works at this moment.
     pub(crate) fn live(&self) -> Option<Arc<Live>> {
         self.links.iter().find_map(Link::live)
+    }
+
+    /// Returns why it is known to be away, if it is.
+    pub(crate) fn refusal(&self) -> Option<Arc<Refusal>> {
+        if self.live().is_some() {
+            return None;
+        }
+        self.links.iter().find_map(Link::refusal)
     }
 
     pub(crate) async fn connected(
