@@ -120,6 +120,7 @@
 
 #![forbid(unsafe_code)]
 
+mod attempts;
 mod command;
 mod config;
 mod dedicated;

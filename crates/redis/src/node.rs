@@ -170,6 +170,11 @@ impl Node {
         self.is_named.swap(is_named, Ordering::AcqRel)
     }
 
+    /// Waits until it has left the topology.
+    pub(crate) async fn left(&self) {
+        self.stop.cancelled().await;
+    }
+
     /// Takes no new calls.
     pub(crate) fn close(&self) {
         self.stop.cancel();

@@ -32,7 +32,8 @@ pub enum SubscriptionEvent {
 /// The messages of some channels, from the moment it was made until it is
 /// dropped.
 ///
-/// A lost connection is made again and subscribed again by itself, with a
+/// A lost connection, or one to a node that has left the topology, is made again
+/// and subscribed again by itself, with a
 /// [`Gap`](SubscriptionEvent::Gap) at its loss and another when messages come
 /// again: what was published in between is lost, as Redis keeps nothing.
 pub struct Subscription {

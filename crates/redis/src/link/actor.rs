@@ -5,10 +5,9 @@ use tokio::time::{Instant, sleep, timeout};
 use trine_core::{Outage, Report};
 
 use super::{Live, Shared, State};
+use crate::attempts::Attempts;
 use crate::dial::{Dialed, Purpose, Reason, Refusal};
 
-/// A connection that lived for less than this was no success.
-const SHORT_LIFE: Duration = Duration::from_secs(1);
 /// A connection that was just felt is not suspected again for so long: callers
 /// that give up early may be many.
 const REST: Duration = Duration::from_millis(100);
@@ -31,7 +30,7 @@ impl Drop for Closed<'_> {
 
 async fn keep_up(shared: &Shared, mut first: Option<Dialed>) {
     let stop = &shared.stop;
-    let mut failures = 0;
+    let mut attempts = Attempts::new(&shared.backoff);
     let mut outage = Outage::new();
     loop {
         let dialed = match first.take() {
@@ -54,8 +53,7 @@ async fn keep_up(shared: &Shared, mut first: Option<Dialed>) {
                 if stop.is_cancelled() {
                     return;
                 }
-                if began.elapsed() >= SHORT_LIFE {
-                    failures = 0;
+                if attempts.have_succeeded(began) {
                     shared.trouble.notify_one();
                     continue;
                 }
@@ -70,11 +68,9 @@ async fn keep_up(shared: &Shared, mut first: Option<Dialed>) {
         }
         shared.state.send_replace(State::Waiting(refusal));
         shared.trouble.notify_one();
-        let due = sleep(shared.backoff.delay(failures));
-        if stop.run_until_cancelled(due).await.is_none() {
+        if stop.run_until_cancelled(attempts.wait()).await.is_none() {
             return;
         }
-        failures = failures.saturating_add(1);
     }
 }
 

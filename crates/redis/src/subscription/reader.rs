@@ -2,13 +2,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use trine_core::Outage;
 
 use super::Outbox;
+use crate::attempts::Attempts;
 use crate::dial::{Dialed, Purpose, alongside};
 use crate::link::Trouble;
+use crate::node::Node;
 use crate::topology::Topology;
 
 /// A connection that only listens is asked this often whether it is there.
@@ -26,19 +28,17 @@ impl Reader {
     /// Subscribes once and tells how that went; from then on for ever, until
     /// nobody listens any more.
     pub(super) async fn run(self, told: oneshot::Sender<Result<(), Trouble>>) {
-        let stop = self.stop.clone();
-        let ended = stop.run_until_cancelled(async {
-            tokio::select! {
-                () = self.outbox.events.closed() => {}
-                () = self.keep_up(told) => {}
-            }
-        });
-        let _either = ended.await;
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => {}
+            () = self.outbox.events.closed() => {}
+            () = self.keep_up(told) => {}
+        }
     }
 
     async fn keep_up(&self, told: oneshot::Sender<Result<(), Trouble>>) {
-        let mut dialed = match self.subscribed().await {
-            Ok(dialed) => dialed,
+        let mut listener = match self.subscribed().await {
+            Ok(listener) => listener,
             Err(trouble) => {
                 let _gone = told.send(Err(trouble));
                 return;
@@ -48,20 +48,23 @@ impl Reader {
             return;
         }
         let mut outage = Outage::new();
+        let mut attempts = Attempts::new(self.routes.backoff());
         loop {
-            listen(&mut dialed).await;
-            drop(dialed);
+            let began = Instant::now();
+            listener.listen().await;
+            drop(listener);
             self.outbox.gap(false);
-            let mut failures = 0;
-            dialed = loop {
+            if !attempts.have_succeeded(began) {
+                attempts.wait().await;
+            }
+            listener = loop {
                 match self.subscribed().await {
-                    Ok(dialed) => break dialed,
+                    Ok(listener) => break listener,
                     Err(trouble) => {
                         if let Some(failures) = outage.failed() {
                             tracing::warn!(failures, ?trouble, "redis subscription is away");
                         }
-                        sleep(self.routes.backoff().delay(failures)).await;
-                        failures = failures.saturating_add(1);
+                        attempts.wait().await;
                     }
                 }
             };
@@ -72,7 +75,7 @@ impl Reader {
         }
     }
 
-    async fn subscribed(&self) -> Result<Dialed, Trouble> {
+    async fn subscribed(&self) -> Result<Listener, Trouble> {
         let node = self.routes.node(None)?;
         let outbox = Arc::clone(&self.outbox);
         let purpose = Purpose::Subscription(Box::new(move |push| outbox.pushed(push)));
@@ -80,19 +83,34 @@ impl Reader {
         let mut dialed = dialer.dial(&node.address, purpose).await.map_err(Trouble::Away)?;
         let Dialed { connection, driver, .. } = &mut dialed;
         match alongside(driver, connection.subscribe(&self.channels)).await {
-            Some(Ok(())) => Ok(dialed),
+            Some(Ok(())) => Ok(Listener { node, dialed }),
             Some(Err(error)) => Err(Trouble::of_driver(error)),
             None => Err(Trouble::broken()),
         }
     }
 }
 
-/// Returns when the connection has ended or answers no more.
-async fn listen(dialed: &mut Dialed) {
-    let Dialed { connection, driver, pulse, .. } = dialed;
-    while alongside(driver, sleep(HEARTBEAT)).await.is_some() {
-        if !pulse.is_felt(driver, connection).await {
-            return;
+/// A connection that is subscribed, and the node that it leads to.
+struct Listener {
+    node: Arc<Node>,
+    dialed: Dialed,
+}
+
+impl Listener {
+    /// Returns when the connection has ended or answers no more, and when the
+    /// node has left: nobody may publish where it is any more.
+    async fn listen(&mut self) {
+        let Dialed { connection, driver, pulse, .. } = &mut self.dialed;
+        let asking = async {
+            while alongside(driver, sleep(HEARTBEAT)).await.is_some() {
+                if !pulse.is_felt(driver, connection).await {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = self.node.left() => {}
+            () = asking => {}
         }
     }
 }

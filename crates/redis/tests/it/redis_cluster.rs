@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use trine_core::{ErrorKind, HealthStatus, Secret};
-use trine_redis::{Command, RedisConfig, RedisPool, RedisService, Route, Script, Value};
+use trine_redis::{
+    Command, RedisConfig, RedisPool, RedisService, Route, Script, SubscriptionEvent, Value,
+};
 use trine_testkit::{Flow, Redis, RedisCluster};
 
 use crate::support::{
@@ -223,6 +225,36 @@ async fn an_orderly_fail_over_is_followed() -> TestResult {
     let load = load.end().await;
     let counted = load.on_server(service.pool()).await;
     assert!(load.ok <= counted && counted <= load.ok + load.unknown, "{counted} of {load:?}");
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_subscription_leaves_a_demoted_master() -> TestResult {
+    let cluster = RedisCluster::start().await?;
+    let service = connect(&config(&cluster.addresses())).await;
+    let mut subscription = service.pool().subscribe(&["a"]).await?;
+    let listeners = async |node: &Redis| {
+        let counts = node.admin(&["PUBSUB", "NUMSUB", "a"]).await.unwrap();
+        counts.items()[1].integer().unwrap()
+    };
+    let mut demoted = None;
+    for slot in [0, 8_000, 16_000] {
+        let master = cluster.master_of(slot).await?;
+        if listeners(master).await == 1 {
+            cluster.failover(slot).await?;
+            demoted = Some(master);
+        }
+    }
+    let demoted = demoted.expect("no master is listened to");
+    for is_over in [false, true] {
+        let event = tokio::time::timeout(PATIENCE, subscription.next()).await?;
+        assert_eq!(event, Some(SubscriptionEvent::Gap { is_over }));
+    }
+    crate::support::until("the end there", async || listeners(demoted).await == 0).await;
+    service.pool().run(&Command::write("PUBLISH").arg("a").arg("x")).await?;
+    let event = tokio::time::timeout(PATIENCE, subscription.next()).await?;
+    assert!(matches!(event, Some(SubscriptionEvent::Message { .. })), "{event:?}");
     close(&service).await;
     Ok(())
 }

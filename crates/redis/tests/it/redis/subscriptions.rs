@@ -1,6 +1,8 @@
 //! What was published.
 
-use tokio::time::timeout;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
 use trine_core::ErrorKind;
 use trine_redis::{Command, Subscription, SubscriptionEvent};
 use trine_testkit::{Door, Proxy, Redis, Side, drop_at_every_await};
@@ -130,6 +132,27 @@ async fn a_half_open_connection_is_a_gap() -> TestResult {
     assert_eq!(next(&mut subscription).await, gap(true));
     server.admin(&["PUBLISH", "a", "x"]).await?;
     assert_eq!(next(&mut subscription).await, message("a", "x"));
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_server_that_closes_what_it_accepts_is_not_asked_without_a_pause() -> TestResult {
+    let server = Redis::start().await?;
+    // The next attempt is due long after the end of the test.
+    let hour = Duration::from_secs(3_600);
+    let service = connect(&single(server.url()).with_reconnect(hour, hour)).await;
+    loop {
+        let began = Instant::now();
+        let mut subscription = service.pool().subscribe(&["a"]).await?;
+        server.admin(&["CLIENT", "KILL", "TYPE", "pubsub"]).await?;
+        assert_eq!(next(&mut subscription).await, gap(false));
+        if began.elapsed() < Duration::from_secs(1) {
+            let again = timeout(Duration::from_millis(500), subscription.next()).await;
+            assert!(again.is_err(), "{again:?}");
+            break;
+        }
+    }
     close(&service).await;
     Ok(())
 }
