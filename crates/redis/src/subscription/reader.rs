@@ -1,12 +1,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use redis::{PushInfo, PushKind};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use trine_core::Outage;
 
-use super::Outbox;
+use super::SubscriptionEvent;
+use super::inbox::Inbox;
+use crate::Value;
 use crate::attempts::Attempts;
 use crate::dial::{Dialed, Purpose, alongside};
 use crate::link::Trouble;
@@ -19,7 +22,7 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// Keeps one subscription up.
 pub(super) struct Reader {
     pub(super) channels: Vec<String>,
-    pub(super) outbox: Arc<Outbox>,
+    pub(super) inbox: Arc<Inbox>,
     pub(super) routes: Arc<Topology>,
     pub(super) stop: CancellationToken,
 }
@@ -31,7 +34,7 @@ impl Reader {
         tokio::select! {
             biased;
             () = self.stop.cancelled() => {}
-            () = self.outbox.events.closed() => {}
+            () = self.inbox.left.cancelled() => {}
             () = self.keep_up(told) => {}
         }
     }
@@ -53,7 +56,7 @@ impl Reader {
             let began = Instant::now();
             listener.listen().await;
             drop(listener);
-            self.outbox.gap(false);
+            self.inbox.lost();
             if !attempts.have_succeeded(began) {
                 attempts.wait().await;
             }
@@ -71,14 +74,19 @@ impl Reader {
             if let Some(failures) = outage.over() {
                 tracing::warn!(failures, "redis subscription is back");
             }
-            self.outbox.gap(true);
+            self.inbox.found();
         }
     }
 
     async fn subscribed(&self) -> Result<Listener, Trouble> {
         let node = self.routes.node(None)?;
-        let outbox = Arc::clone(&self.outbox);
-        let purpose = Purpose::Subscription(Box::new(move |push| outbox.pushed(push)));
+        let inbox = Arc::clone(&self.inbox);
+        let pushed = move |push| {
+            if let Some(message) = message(push) {
+                inbox.put(message);
+            }
+        };
+        let purpose = Purpose::Subscription(Box::new(pushed));
         let dialer = self.routes.dialer();
         let mut dialed = dialer.dial(&node.address, purpose).await.map_err(Trouble::Away)?;
         let Dialed { connection, driver, .. } = &mut dialed;
@@ -88,6 +96,25 @@ impl Reader {
             None => Err(Trouble::broken()),
         }
     }
+}
+
+/// Whatever ends it, nobody waits for another event.
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.inbox.end();
+    }
+}
+
+/// Reads what the server has pushed.
+fn message(push: PushInfo) -> Option<SubscriptionEvent> {
+    if push.kind != PushKind::Message {
+        return None;
+    }
+    let mut parts = push.data.into_iter().map(Value::new);
+    let (channel, payload) = (parts.next()?, parts.next()?);
+    let channel = channel.as_text().unwrap_or_default().to_owned();
+    let payload = payload.into_bytes().unwrap_or_default();
+    Some(SubscriptionEvent::Message { channel, payload })
 }
 
 /// A connection that is subscribed, and the node that it leads to.
