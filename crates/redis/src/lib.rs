@@ -43,7 +43,8 @@
 //!   (`a_dropped_call_leaves_no_reply_to_another`,
 //!   `a_dropped_call_on_a_broken_connection_stops_no_other`); a blocking read
 //!   that is dropped takes nothing from the server any more
-//!   (`a_dropped_blocking_read_takes_nothing_with_it`).
+//!   (`a_dropped_blocking_read_takes_nothing_with_it`), and a write that a
+//!   shutdown cuts is `OutcomeUnknown` (`a_write_that_a_shutdown_cuts_is_unknown`).
 //! * Once started, connections come back by themselves for ever
 //!   (`it_comes_back_after_the_server_was_killed`,
 //!   `a_connection_that_the_server_ends_is_made_again`,
@@ -66,13 +67,20 @@
 //!   `a_stopped_master_is_left_for_its_successor`).
 //! * A slot that moves is followed, half moved or moved
 //!   (`a_slot_that_moves_is_followed`).
+//! * A scan finds every key that is there all the time, whoever is restarted or
+//!   takes over meanwhile (`a_scan_misses_no_key_when_the_server_was_restarted`,
+//!   `a_scan_misses_no_key_while_servers_take_over`,
+//!   `a_scan_misses_no_key_of_a_slot_that_has_moved`); not one that is on its way
+//!   to another node just then.
 //! * What a server refuses in a batch stays with its command
 //!   (`a_refusal_in_a_batch_stays_with_its_command`).
 //! * A script that the server forgot is sent as a whole, on the same connection
 //!   (`a_script_that_the_server_forgot_is_sent_as_a_whole`).
 //! * What a subscription missed is a gap
 //!   (`a_lost_connection_is_a_gap_and_is_made_again`,
-//!   `a_reader_that_is_too_slow_has_a_gap`).
+//!   `a_reader_that_is_too_slow_has_a_gap`,
+//!   `a_lost_connection_behind_a_full_buffer_is_no_end_of_the_gap`), and it leaves
+//!   a demoted master (`a_subscription_leaves_a_demoted_master`).
 //! * A fence mark is in the slot of the key it guards, and no scan of a
 //!   namespace finds it
 //!   (`a_mark_is_in_the_slot_of_its_key_and_outside_its_namespace`).

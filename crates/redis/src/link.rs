@@ -212,6 +212,20 @@ impl Link {
         }
     }
 
+    /// Sends the command that is made for the server with the `run_id` that it
+    /// is told, and returns that with the reply.
+    pub(crate) async fn run_for(
+        &self,
+        tasks: &Tasks,
+        until: Option<Deadline>,
+        command: impl FnOnce(&str) -> Command,
+    ) -> Result<(Value, Arc<str>), Trouble> {
+        let live = self.connected(tasks, until).await?;
+        let command = command(&live.facts.run_id);
+        let value = self.send(&live, &command, Form::Digest, until).await?;
+        Ok((value, Arc::clone(&live.facts.run_id)))
+    }
+
     async fn send(
         &self,
         live: &Live,

@@ -11,7 +11,7 @@ use crate::dedicated::{self, Pool};
 use crate::dial::{Dialed, Dialer, Refusal};
 use crate::link::{Link, Live, Outcome, Trouble};
 use crate::service::Counters;
-use crate::{Command, DedicatedConfig, RedisConfig};
+use crate::{Command, DedicatedConfig, RedisConfig, Value};
 
 /// What every node of one configuration is made with.
 #[derive(Clone)]
@@ -123,6 +123,17 @@ impl Node {
         until: Option<Deadline>,
     ) -> Outcome {
         self.link()?.run(tasks, command, asking, until).await
+    }
+
+    /// Sends the command that is made for the server with the `run_id` that it
+    /// is told, and returns that with the reply.
+    pub(crate) async fn run_for(
+        &self,
+        tasks: &Tasks,
+        until: Option<Deadline>,
+        command: impl FnOnce(&str) -> Command,
+    ) -> Result<(Value, Arc<str>), Trouble> {
+        self.link()?.run_for(tasks, until, command).await
     }
 
     pub(crate) async fn run_all(

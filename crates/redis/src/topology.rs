@@ -11,6 +11,7 @@ use crate::config::{Credentials, Target};
 use crate::dial::{Dialer, Refusal};
 use crate::link::Trouble;
 use crate::node::{Node, NodeMaker};
+use crate::slot::SlotSet;
 use crate::{RedisConfig, ServerConfig};
 
 use cluster::Cluster;
@@ -133,6 +134,16 @@ impl Topology {
             Kind::Single(single) => vec![single.node()],
             Kind::Sentinel(sentinel) => sentinel.node().into_iter().collect(),
             Kind::Cluster(cluster) => cluster.masters(),
+        }
+    }
+
+    /// Returns every node that takes writes, with the slots that it has.
+    pub(crate) fn shares(&self) -> Vec<(Arc<Node>, SlotSet)> {
+        match &self.kind {
+            Kind::Cluster(cluster) => cluster.shares(),
+            Kind::Single(_) | Kind::Sentinel(_) => {
+                self.masters().into_iter().map(|node| (node, SlotSet::all())).collect()
+            }
         }
     }
 

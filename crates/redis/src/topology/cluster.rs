@@ -19,6 +19,7 @@ use crate::dial::{Dialed, Purpose, Reason, Refusal, alongside};
 use crate::facts::Mode;
 use crate::link::Trouble;
 use crate::node::{Node, NodeMaker};
+use crate::slot::SlotSet;
 use crate::{ServerError, Value};
 
 use slots::{SlotMap, SlotRange};
@@ -96,6 +97,10 @@ impl Cluster {
 
     pub(super) fn masters(&self) -> Vec<Arc<Node>> {
         self.shared.map.load().masters().map(Arc::clone).collect()
+    }
+
+    pub(super) fn shares(&self) -> Vec<(Arc<Node>, SlotSet)> {
+        self.shared.map.load().shares()
     }
 
     pub(super) fn redirect(&self, error: &ServerError, from: &Node) -> Redirect {

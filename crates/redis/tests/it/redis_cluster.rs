@@ -1,5 +1,6 @@
 //! A cluster.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -10,7 +11,7 @@ use trine_redis::{
 use trine_testkit::{Flow, Redis, RedisCluster};
 
 use crate::support::{
-    Load, PATIENCE, TestResult, close, connect, get, incr, set, single, text, until_works,
+    Load, PATIENCE, TestResult, close, connect, get, incr, scan_on, set, single, text, until_works,
 };
 
 /// A fail-over takes two to three seconds here, and ten are stated.
@@ -93,17 +94,91 @@ async fn a_scan_walks_all_masters() -> TestResult {
     let mut batch: Vec<_> = (0..300).map(|n| set(&format!("{prefix}{n}"), "v")).collect();
     batch.push(set(&other, "v"));
     assert!(redis.run_all(batch).await.iter().all(Result::is_ok));
-    let (mut found, mut cursor) = (std::collections::BTreeSet::new(), None);
-    loop {
-        let page = redis.scan(&prefix, cursor.as_ref(), 100).await?;
-        found.extend(page.keys);
-        cursor = page.next;
-        if cursor.is_none() {
-            break;
-        }
-    }
+    let mut found = BTreeSet::new();
+    scan_on(redis, &prefix, None, &mut found).await;
     assert_eq!(found.len(), 300);
     assert!(found.iter().all(|key| key.starts_with(prefix.as_bytes())));
+    close(&service).await;
+    Ok(())
+}
+
+/// Has the master of `slot` be the greater or the smaller by name of the two
+/// that have its keys.
+async fn have_master(
+    cluster: &RedisCluster,
+    slot: u16,
+    greater: bool,
+) -> trine_testkit::Result<()> {
+    let master = cluster.master_of(slot).await?.addr().to_string();
+    let replica = cluster.replica_of(slot).await?.addr().to_string();
+    if (master > replica) != greater {
+        cluster.failover(slot).await?;
+    }
+    Ok(())
+}
+
+async fn until_masters_are_known(cluster: &RedisCluster, pool: &RedisPool) -> TestResult {
+    let mut masters = Vec::new();
+    for slot in [0, 8_000, 16_000] {
+        masters.push(cluster.master_of(slot).await?.addr().to_string());
+    }
+    masters.sort();
+    crate::support::until("the new masters", async || {
+        let known = pool.on_each_master(&Command::read("PING")).await.unwrap();
+        let mut known: Vec<_> = known.iter().map(|(name, _)| name.to_string()).collect();
+        known.sort();
+        known == masters
+    })
+    .await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_scan_misses_no_key_while_servers_take_over() -> TestResult {
+    let cluster = RedisCluster::start().await?;
+    for slot in [0, 8_000, 16_000] {
+        have_master(&cluster, slot, true).await?;
+    }
+    let mut config = config(&cluster.addresses());
+    config.topology_interval = trine_core::Span::millis(100);
+    let service = connect(&config).await;
+    let redis = service.pool();
+    until_masters_are_known(&cluster, redis).await?;
+    let batch = (0..300).map(|n| set(&format!("scan{n}"), "v")).collect();
+    assert!(redis.run_all(batch).await.iter().all(Result::is_ok));
+    let page = redis.scan("scan", None, 10).await?;
+    let mut found: BTreeSet<_> = page.keys.into_iter().collect();
+    // Every successor sorts before its predecessor.
+    for slot in [0, 8_000, 16_000] {
+        have_master(&cluster, slot, false).await?;
+    }
+    until_masters_are_known(&cluster, redis).await?;
+    scan_on(redis, "scan", page.next, &mut found).await;
+    assert_eq!(found.len(), 300);
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_scan_misses_no_key_of_a_slot_that_has_moved() -> TestResult {
+    let cluster = RedisCluster::start().await?;
+    let mut config = config(&cluster.addresses());
+    config.topology_interval = trine_core::Span::millis(100);
+    let service = connect(&config).await;
+    let redis = service.pool();
+    // Walked first, and last.
+    let (first, last) = (cluster.master_of(0).await?, cluster.master_of(16_000).await?);
+    let tag = key_on(&cluster, last).await;
+    let key = |n| format!("{tag}{n}");
+    let batch = (0..100).map(|n| set(&key(n), "v")).collect();
+    assert!(redis.run_all(batch).await.iter().all(Result::is_ok));
+    let page = redis.scan(&tag, None, 1_000).await?;
+    assert!(page.keys.is_empty() && page.next.is_some(), "{page:?}");
+    cluster.move_slot(cluster.slot_of(&tag).await?, first).await?;
+    until_works(redis, &get(&key(1))).await;
+    let mut found = BTreeSet::new();
+    scan_on(redis, &tag, page.next, &mut found).await;
+    assert_eq!(found.len(), 100);
     close(&service).await;
     Ok(())
 }

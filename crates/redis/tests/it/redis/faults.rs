@@ -1,14 +1,15 @@
 //! Servers that die, hang and lose replies.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::Instant;
 use trine_core::{CallContext, Deadline, ErrorKind, Span};
 use trine_redis::{Command, Value};
-use trine_testkit::{Door, Flow, Proxy, Redis, Side};
+use trine_testkit::{Door, Flow, Proxy, Redis, RedisPersistence, Side};
 
 use crate::support::{
-    PATIENCE, TestResult, close, connect, get, incr, set, single, text, until, until_works,
+    PATIENCE, TestResult, close, connect, get, incr, scan_on, set, single, text, until, until_works,
 };
 
 /// Five times what a call may take: connect and response time-out.
@@ -273,5 +274,23 @@ async fn a_shutdown_returns_under_a_server_that_hangs() -> TestResult {
     let hanging = get("n");
     let (_late, ()) = tokio::join!(service.pool().run(&hanging), close(&service));
     assert_eq!(service.state(), trine_core::State::Closed);
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_scan_misses_no_key_when_the_server_was_restarted() -> TestResult {
+    let server = Redis::builder().persistence(RedisPersistence::Always).start().await?;
+    let service = connect(&single(server.url())).await;
+    let redis = service.pool();
+    let batch = (0..300).map(|n| set(&format!("scan{n}"), "v")).collect();
+    assert!(redis.run_all(batch).await.iter().all(Result::is_ok));
+    let page = redis.scan("scan", None, 100).await?;
+    let mut found: BTreeSet<_> = page.keys.into_iter().collect();
+    // The hash function is another one from then on.
+    server.restart().await?;
+    until_works(redis, &get("scan1")).await;
+    scan_on(redis, "scan", page.next, &mut found).await;
+    assert_eq!(found.len(), 300);
+    close(&service).await;
     Ok(())
 }
