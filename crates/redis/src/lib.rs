@@ -113,7 +113,7 @@
 //!
 //! # Not provided
 //!
-//! `SELECT`, and a flush of any kind. Reads from replicas, transactions by
+//! `SELECT`, and a flush of any kind, of data, scripts or functions. Reads from replicas, transactions by
 //! `MULTI` (write a script), client-side caching, sharded publish and subscribe.
 //! Order between commands of different calls. What a fail-over of the server
 //! loses, is lost.
