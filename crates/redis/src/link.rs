@@ -1,9 +1,10 @@
 mod actor;
 mod trouble;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
 use redis::Pipeline;
@@ -52,9 +53,20 @@ pub(crate) struct Live {
     pub(crate) connection: MultiplexedConnection,
     pub(crate) facts: ServerFacts,
     suspected: Arc<Notify>,
+    /// Scripts that the server has run, by digest.
+    scripts: Mutex<HashSet<Box<str>>>,
 }
 
 impl Live {
+    fn new(connection: MultiplexedConnection, facts: ServerFacts, link: &Shared) -> Self {
+        let suspected = Arc::clone(&link.suspected);
+        Self { connection, facts, suspected, scripts: Mutex::default() }
+    }
+
+    fn scripts(&self) -> MutexGuard<'_, HashSet<Box<str>>> {
+        self.scripts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Has the connection looked after unless the doubt is cleared.
     pub(crate) fn doubt(&self) -> Doubt<'_> {
         Doubt(Some(&self.suspected))
@@ -282,21 +294,12 @@ impl Link {
         asking: bool,
         until: Option<Deadline>,
     ) -> Vec<Outcome> {
+        let forms = forms(live, commands, form);
         let mut pipeline = Pipeline::with_capacity(commands.len());
-        let mut known: Vec<&str> = Vec::new();
-        for command in commands {
+        for (command, form) in commands.iter().zip(forms) {
             if asking {
                 pipeline.cmd("ASKING");
             }
-            // The first time as a whole: one that the server did not know would
-            // be carried out after those that follow it.
-            let form = match command.script() {
-                Some(script) if commands.len() > 1 && !known.contains(&script.digest()) => {
-                    known.push(script.digest());
-                    Form::Text
-                }
-                _ => form,
-            };
             pipeline.add_command(command.packed(&live.facts.run_id, form).into_owned());
         }
         let mut connection = live.connection.clone();
@@ -305,7 +308,10 @@ impl Link {
             Ok(replies) => {
                 let step = if asking { 2 } else { 1 };
                 let replies = replies.into_iter().skip(step - 1).step_by(step);
-                replies.map(|reply| Trouble::checked(Value::new(reply))).collect()
+                let outcomes: Vec<_> =
+                    replies.map(|reply| Trouble::checked(Value::new(reply))).collect();
+                note_scripts(live, commands, &outcomes);
+                outcomes
             }
             Err(trouble) => commands.iter().map(|_| Err(trouble.clone())).collect(),
         }
@@ -347,6 +353,37 @@ impl Link {
         let reply = connection.send_packed_command(auth).await;
         if !matches!(reply, Ok(redis::Value::Okay)) {
             self.shared.suspected.notify_one();
+        }
+    }
+}
+
+/// Returns how each command of a pipeline is sent. A script that the server does
+/// not know would be carried out after what follows it, so it goes as a whole:
+/// the first time in each pipeline, and every time as long as the server was not
+/// seen to run it, because it may refuse the first.
+fn forms(live: &Live, commands: &[&Command], form: Form) -> Vec<Form> {
+    if commands.len() < 2 || commands.iter().all(|command| command.script().is_none()) {
+        return vec![form; commands.len()];
+    }
+    let run = live.scripts();
+    let mut sent: Vec<&str> = Vec::new();
+    let each = commands.iter().map(|command| match command.script() {
+        Some(script) if run.contains(script.digest()) && sent.contains(&script.digest()) => form,
+        Some(script) => {
+            sent.push(script.digest());
+            Form::Text
+        }
+        None => form,
+    });
+    each.collect()
+}
+
+fn note_scripts(live: &Live, commands: &[&Command], outcomes: &[Outcome]) {
+    for (command, outcome) in commands.iter().zip(outcomes) {
+        let (Some(script), Ok(_)) = (command.script(), outcome) else { continue };
+        let mut run = live.scripts();
+        if !run.contains(script.digest()) {
+            run.insert(script.digest().into());
         }
     }
 }

@@ -78,8 +78,8 @@ async fn keep_up(shared: &Shared, mut first: Option<Dialed>) {
 /// a command nor a PING in time.
 async fn serve(shared: &Shared, dialed: Dialed) {
     let Dialed { connection, mut driver, facts, pulse } = dialed;
-    let (mut own, suspected) = (connection.clone(), Arc::clone(&shared.suspected));
-    shared.live.store(Some(Arc::new(Live { connection, facts, suspected })));
+    let mut own = connection.clone();
+    shared.live.store(Some(Arc::new(Live::new(connection, facts, shared))));
     shared.state.send_replace(State::Connected);
     let live = Withdrawn(shared);
     loop {

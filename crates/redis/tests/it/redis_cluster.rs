@@ -234,6 +234,41 @@ async fn a_slot_that_moves_is_followed() -> TestResult {
 }
 
 #[trine_testkit::test]
+async fn a_batch_keeps_its_order_where_the_first_use_of_a_script_was_refused() -> TestResult {
+    let cluster = RedisCluster::start().await?;
+    let mut config = config(&cluster.addresses());
+    config.topology_interval = PATIENCE.into();
+    let service = connect(&config).await;
+    let redis = service.pool();
+    let from = cluster.master_of(0).await?;
+    let mut keys = Vec::new();
+    for n in 0..1_000 {
+        let key = format!("{{t{n}}}");
+        if cluster.master_of(cluster.slot_of(&key).await?).await?.port() == from.port() {
+            keys.push(key);
+        }
+        if keys.len() == 2 {
+            break;
+        }
+    }
+    let [moved, kept] = &*keys else { panic!("{keys:?}") };
+    let to = other_master(&cluster, from).await;
+    cluster.move_slot(cluster.slot_of(moved).await?, to).await?;
+    let script = Script::new("return redis.call('APPEND', KEYS[1], ARGV[1])");
+    let batch = vec![
+        script.command([moved]).arg("a"),
+        script.command([kept]).arg("a"),
+        Command::write("APPEND").key(kept).arg("b"),
+    ];
+    assert!(redis.run_all(batch).await.iter().all(Result::is_ok));
+    assert_eq!(redirects(&service).await, 1);
+    assert_eq!(text(&redis.run(&get(kept)).await?), "ab");
+    assert_eq!(text(&redis.run(&get(moved)).await?), "a");
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
 async fn calls_work_again_after_a_master_died() -> TestResult {
     let cluster = partial().await?;
     let service = connect(&config(&cluster.addresses())).await;
