@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use trine_core::{ErrorKind, HealthStatus, Secret};
+use trine_core::{CallContext, Deadline, ErrorKind, HealthStatus, Secret};
 use trine_redis::{
     Command, RedisConfig, RedisPool, RedisService, Route, Script, SubscriptionEvent, Value,
 };
@@ -213,6 +213,17 @@ async fn a_slot_that_moves_is_followed() -> TestResult {
     let both = Command::read("MGET").key(here).key(there);
     let error = redis.run(&both).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+    // Sent on five times, and not waited for after the last, nor beyond the
+    // deadline of the call.
+    let before = redirects(&service).await;
+    let batch = || redis.run_all(vec![both.clone(), get(here)]);
+    let results = batch().await;
+    assert_eq!(results[0].as_ref().unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(redirects(&service).await, before + 5);
+    let near = CallContext::default().with_deadline(Deadline::after(Duration::from_millis(40)));
+    let results = near.scope(batch()).await;
+    assert!(results[0].is_err());
+    assert_eq!(redirects(&service).await, before + 5);
     let waiting = redis.run(&both);
     let (read, moved) = tokio::join!(waiting, moving.move_key(here));
     moved?;
