@@ -67,7 +67,8 @@ impl Command {
     }
 
     fn new(name: &'static str, access: Access) -> Self {
-        let mut cmd = Cmd::new();
+        // Most commands have a name, a key and a little more.
+        let mut cmd = Cmd::with_capacity(4, 96);
         cmd.arg(name);
         let broken = None;
         let (first_key, other_keys, run_id, script) = (None, Vec::new(), None, None);

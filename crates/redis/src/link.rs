@@ -1,14 +1,13 @@
 mod actor;
+mod live;
 mod trouble;
 
-use std::collections::HashSet;
 use std::fmt;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwapOption;
 use redis::Pipeline;
-use redis::aio::MultiplexedConnection;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use trine_core::{Backoff, Deadline, TaskHandle, Tasks};
@@ -17,8 +16,10 @@ use crate::command::Form;
 use crate::config::Address;
 use crate::dial::{Dialed, Dialer, Refusal};
 use crate::service::Counters;
-use crate::{Command, ServerFacts, Value};
+use crate::{Command, Value};
 
+pub(crate) use live::Live;
+use live::{Doubt, Ready};
 pub(crate) use trouble::Trouble;
 
 /// What one command came to.
@@ -46,50 +47,6 @@ struct Shared {
     trouble: Arc<Notify>,
     stop: CancellationToken,
     counters: Counters,
-}
-
-/// A connection that works.
-pub(crate) struct Live {
-    pub(crate) connection: MultiplexedConnection,
-    pub(crate) facts: ServerFacts,
-    suspected: Arc<Notify>,
-    /// Scripts that the server has run, by digest.
-    scripts: Mutex<HashSet<Box<str>>>,
-}
-
-impl Live {
-    fn new(connection: MultiplexedConnection, facts: ServerFacts, link: &Shared) -> Self {
-        let suspected = Arc::clone(&link.suspected);
-        Self { connection, facts, suspected, scripts: Mutex::default() }
-    }
-
-    fn scripts(&self) -> MutexGuard<'_, HashSet<Box<str>>> {
-        self.scripts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Has the connection looked after unless the doubt is cleared.
-    pub(crate) fn doubt(&self) -> Doubt<'_> {
-        Doubt(Some(&self.suspected))
-    }
-}
-
-/// A reply that is waited for. A caller that gives up, in whatever way, leaves
-/// the connection suspected of being dead.
-pub(crate) struct Doubt<'a>(Option<&'a Notify>);
-
-impl Doubt<'_> {
-    /// Something came.
-    pub(crate) fn clear(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Doubt<'_> {
-    fn drop(&mut self) {
-        if let Some(suspected) = self.0 {
-            suspected.notify_one();
-        }
-    }
 }
 
 #[derive(Clone)]
@@ -210,15 +167,19 @@ impl Link {
             let mut outcomes = Box::pin(self.run_all(tasks, &[command], true, until)).await;
             return outcomes.pop().unwrap_or(Err(Trouble::Closed));
         }
-        let live = match self.live() {
-            Some(live) => live,
-            None => Box::pin(self.connected(tasks, until)).await?,
+        let ready = match self.ready(command, Form::Digest) {
+            Some(ready) => ready,
+            None => Box::pin(self.connected(tasks, until)).await?.ready(command, Form::Digest),
         };
-        let outcome = self.send(&live, command, Form::Digest, until).await;
+        let outcome = self.send(ready, until).await;
         match outcome {
             Err(Trouble::Server(error)) if error.is_unknown_script() => {
                 self.shared.counters.script_loads.add(1);
-                Box::pin(self.send(&live, command, Form::Text, until)).await
+                let whole = async {
+                    let live = self.connected(tasks, until).await?;
+                    self.send(live.ready(command, Form::Text), until).await
+                };
+                Box::pin(whole).await
             }
             outcome => outcome,
         }
@@ -234,21 +195,20 @@ impl Link {
     ) -> Result<(Value, Arc<str>), Trouble> {
         let live = self.connected(tasks, until).await?;
         let command = command(&live.facts.run_id);
-        let value = self.send(&live, &command, Form::Digest, until).await?;
+        let value = self.send(live.ready(&command, Form::Digest), until).await?;
         Ok((value, Arc::clone(&live.facts.run_id)))
     }
 
-    async fn send(
-        &self,
-        live: &Live,
-        command: &Command,
-        form: Form,
-        until: Option<Deadline>,
-    ) -> Outcome {
-        let mut connection = live.connection.clone();
-        let packed = command.packed(&live.facts.run_id, form);
+    /// Returns what a command needs to be sent, if the connection works at this
+    /// moment.
+    fn ready<'a>(&self, command: &'a Command, form: Form) -> Option<Ready<'a>> {
+        // A look, not a copy: every call makes it.
+        self.shared.live.load().as_ref().map(|live| live.ready(command, form))
+    }
+
+    async fn send(&self, (mut connection, packed): Ready<'_>, until: Option<Deadline>) -> Outcome {
         let sending = pin!(connection.send_packed_command(&packed));
-        let reply = self.bounded(live, until, sending).await?;
+        let reply = self.bounded(until, sending).await?;
         Trouble::checked(Value::new(reply))
     }
 
@@ -294,7 +254,7 @@ impl Link {
         asking: bool,
         until: Option<Deadline>,
     ) -> Vec<Outcome> {
-        let forms = forms(live, commands, form);
+        let forms = live.forms(commands, form);
         let mut pipeline = Pipeline::with_capacity(commands.len());
         for (command, form) in commands.iter().zip(forms) {
             if asking {
@@ -304,13 +264,13 @@ impl Link {
         }
         let mut connection = live.connection.clone();
         let sending = pin!(connection.send_packed_commands(&pipeline, 0, pipeline.len()));
-        match self.bounded(live, until, sending).await {
+        match self.bounded(until, sending).await {
             Ok(replies) => {
                 let step = if asking { 2 } else { 1 };
                 let replies = replies.into_iter().skip(step - 1).step_by(step);
                 let outcomes: Vec<_> =
                     replies.map(|reply| Trouble::checked(Value::new(reply))).collect();
-                note_scripts(live, commands, &outcomes);
+                live.note_scripts(commands, &outcomes);
                 outcomes
             }
             Err(trouble) => commands.iter().map(|_| Err(trouble.clone())).collect(),
@@ -322,7 +282,6 @@ impl Link {
     /// is, because moving it in would double the caller's future.
     async fn bounded<T>(
         &self,
-        live: &Live,
         until: Option<Deadline>,
         sending: Pin<&mut impl Future<Output = redis::RedisResult<T>>>,
     ) -> Result<T, Trouble> {
@@ -331,7 +290,7 @@ impl Link {
         if left.is_some_and(|left| left.is_zero()) {
             return Err(Trouble::TooLate);
         }
-        let doubt = live.doubt();
+        let doubt = Doubt::of(&self.shared.suspected);
         let sent = match (left, until) {
             (Some(left), Some(until)) => {
                 let sent = until.limit(sending).await;
@@ -353,37 +312,6 @@ impl Link {
         let reply = connection.send_packed_command(auth).await;
         if !matches!(reply, Ok(redis::Value::Okay)) {
             self.shared.suspected.notify_one();
-        }
-    }
-}
-
-/// Returns how each command of a pipeline is sent. A script that the server does
-/// not know would be carried out after what follows it, so it goes as a whole:
-/// the first time in each pipeline, and every time as long as the server was not
-/// seen to run it, because it may refuse the first.
-fn forms(live: &Live, commands: &[&Command], form: Form) -> Vec<Form> {
-    if commands.len() < 2 || commands.iter().all(|command| command.script().is_none()) {
-        return vec![form; commands.len()];
-    }
-    let run = live.scripts();
-    let mut sent: Vec<&str> = Vec::new();
-    let each = commands.iter().map(|command| match command.script() {
-        Some(script) if run.contains(script.digest()) && sent.contains(&script.digest()) => form,
-        Some(script) => {
-            sent.push(script.digest());
-            Form::Text
-        }
-        None => form,
-    });
-    each.collect()
-}
-
-fn note_scripts(live: &Live, commands: &[&Command], outcomes: &[Outcome]) {
-    for (command, outcome) in commands.iter().zip(outcomes) {
-        let (Some(script), Ok(_)) = (command.script(), outcome) else { continue };
-        let mut run = live.scripts();
-        if !run.contains(script.digest()) {
-            run.insert(script.digest().into());
         }
     }
 }

@@ -79,7 +79,8 @@ async fn keep_up(shared: &Shared, mut first: Option<Dialed>) {
 async fn serve(shared: &Shared, dialed: Dialed) {
     let Dialed { connection, mut driver, facts, pulse } = dialed;
     let mut own = connection.clone();
-    shared.live.store(Some(Arc::new(Live::new(connection, facts, shared))));
+    let connected = Live::new(connection, facts, &shared.suspected);
+    shared.live.store(Some(Arc::new(connected)));
     shared.state.send_replace(State::Connected);
     let live = Withdrawn(shared);
     loop {
