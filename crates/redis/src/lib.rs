@@ -55,6 +55,8 @@
 //!   while the next attempt is only due
 //!   (`a_black_hole_costs_a_call_its_time_out_and_then_nothing`,
 //!   `a_refused_connection_is_unavailable_at_once`,
+//!   `many_that_are_dead_cost_one_time_out`,
+//!   `none_is_made_while_the_server_is_known_to_be_away`,
 //!   `the_deadline_of_a_call_is_kept_where_it_is_nearer`).
 //! * A late reply alone ends no connection (`a_slow_reply_costs_no_connection`,
 //!   `a_large_reply_that_holds_up_the_others_costs_no_connection`).
@@ -73,7 +75,9 @@
 //!   `a_scan_misses_no_key_of_a_slot_that_has_moved`); not one that is on its way
 //!   to another node just then.
 //! * What a server refuses in a batch stays with its command
-//!   (`a_refusal_in_a_batch_stays_with_its_command`).
+//!   (`a_refusal_in_a_batch_stays_with_its_command`), and scripts keep their
+//!   place in it (`a_pipeline_keeps_its_order_when_the_server_forgot_its_script`,
+//!   `a_batch_keeps_its_order_where_the_first_use_of_a_script_was_refused`).
 //! * A script that the server forgot is sent as a whole, on the same connection
 //!   (`a_script_that_the_server_forgot_is_sent_as_a_whole`).
 //! * What a subscription missed is a gap
