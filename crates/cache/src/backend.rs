@@ -2,6 +2,7 @@ mod memory;
 mod observed;
 #[cfg(feature = "redis")]
 mod redis;
+mod store;
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ pub use memory::MemoryBackend;
 pub use observed::Observed;
 #[cfg(feature = "redis")]
 pub use redis::RedisBackend;
+pub(crate) use store::Store;
 
 /// The operations that a store must offer. Object-safe on purpose: callers hold
 /// one [`CacheService`](crate::CacheService) whatever the store is.
@@ -164,21 +166,17 @@ impl Page {
 }
 
 /// The one place that knows the backends by name.
-pub(crate) fn connect(
-    config: &CacheConfig,
-    deps: &CacheDeps,
-    metrics: &Metrics,
-) -> Result<Arc<dyn CacheBackend>> {
+pub(crate) fn connect(config: &CacheConfig, deps: &CacheDeps, metrics: &Metrics) -> Result<Store> {
     match &config.backend {
         BackendConfig::Memory(memory) => {
             let backend = MemoryBackend::open(&deps.name, memory, Arc::clone(&deps.clock));
             let backend = backend.with_max_value(config.max_value);
-            Ok(Arc::new(Observed::new(backend, metrics)))
+            Ok(Store::Memory(Observed::new(backend, metrics)))
         }
         #[cfg(feature = "redis")]
         BackendConfig::Redis(store) => {
             let backend = RedisBackend::open(&deps.name, deps.redis(&store.connection)?, store)?;
-            Ok(Arc::new(Observed::new(backend, metrics)))
+            Ok(Store::Redis(Observed::new(backend, metrics)))
         }
         #[cfg(not(feature = "redis"))]
         BackendConfig::Redis(_) => {

@@ -62,7 +62,11 @@ impl Key {
 
 /// No brace at all, or one pair around something.
 fn has_sound_braces(text: &str) -> bool {
-    let Some((before, rest)) = text.split_once('{') else { return !text.contains('}') };
+    // Most have none, and one walk over the bytes finds that out.
+    if !text.bytes().any(|byte| matches!(byte, b'{' | b'}')) {
+        return true;
+    }
+    let Some((before, rest)) = text.split_once('{') else { return false };
     let Some((tag, after)) = rest.split_once('}') else { return false };
     let stray = |part: &str| part.contains(['{', '}']);
     !tag.is_empty() && !stray(before) && !stray(tag) && !stray(after)

@@ -13,7 +13,7 @@ use trine_core::{
     Probe, Refused, Service, Snapshot, StartError, State, SystemClock,
 };
 
-use crate::backend::connect;
+use crate::backend::{Store, connect};
 use crate::{
     At, Batch, CacheBackend, CacheConfig, Call, Capabilities, Cursor, Error, InvalidKey, Key, Op,
     Outcome, Page, Reply, Result, StoreFacts, StoreStats, Ttl, Unavailable,
@@ -112,7 +112,7 @@ pub(crate) struct Shared {
     pub(crate) config: CacheConfig,
     lifecycle: Lifecycle,
     metrics: Metrics,
-    backend: Arc<dyn CacheBackend>,
+    store: Arc<Store>,
     jitter: Jitter,
     /// What the store last said about itself.
     facts: ArcSwapOption<StoreFacts>,
@@ -129,8 +129,8 @@ impl CacheService {
     pub fn open(config: &CacheConfig, deps: CacheDeps) -> Result<Self> {
         config.validate()?;
         let metrics = Metrics::new("cache");
-        let backend = connect(config, &deps, &metrics)?;
-        Ok(Self::assemble(backend, config, deps, metrics))
+        let store = connect(config, &deps, &metrics)?;
+        Ok(Self::assemble(store, config, deps, metrics))
     }
 
     /// Opens a cache and starts it.
@@ -157,22 +157,18 @@ impl CacheService {
         deps: CacheDeps,
     ) -> Result<Self> {
         config.validate()?;
-        Ok(Self::assemble(backend, config, deps, Metrics::new("cache")))
+        Ok(Self::assemble(Store::Other(backend), config, deps, Metrics::new("cache")))
     }
 
-    fn assemble(
-        backend: Arc<dyn CacheBackend>,
-        config: &CacheConfig,
-        deps: CacheDeps,
-        metrics: Metrics,
-    ) -> Self {
-        health::publish(&metrics, &backend);
+    fn assemble(store: Store, config: &CacheConfig, deps: CacheDeps, metrics: Metrics) -> Self {
+        let store = Arc::new(store);
+        health::publish(&metrics, &store);
         let shared = Shared {
             lifecycle: Lifecycle::new(&*deps.name),
             name: deps.name,
             config: config.clone(),
             metrics,
-            backend,
+            store,
             jitter: deps.jitter,
             facts: ArcSwapOption::empty(),
             probe: health::probe(),
@@ -206,7 +202,7 @@ impl CacheService {
     }
 
     async fn prove(&self, operation: &'static str) -> Result<Arc<StoreFacts>> {
-        let facts = Arc::new(self.shared.backend.prove(Call::new(operation)).await?);
+        let facts = Arc::new(self.shared.store.backend().prove(Call::new(operation)).await?);
         self.shared.facts.store(Some(Arc::clone(&facts)));
         Ok(facts)
     }
@@ -220,7 +216,7 @@ impl CacheService {
     /// Returns what the store can do beyond the required operations.
     #[must_use]
     pub fn capabilities(&self) -> Capabilities {
-        self.shared.backend.capabilities()
+        self.shared.store.backend().capabilities()
     }
 
     /// Returns what the store last said about itself, at the start or in a
@@ -233,7 +229,7 @@ impl CacheService {
     /// Returns the present numbers of the store.
     #[must_use]
     pub fn stats(&self) -> StoreStats {
-        self.shared.backend.stats()
+        self.shared.store.backend().stats()
     }
 
     /// Returns the state of the life cycle.
@@ -260,7 +256,7 @@ impl CacheService {
         for op in &mut batch.ops {
             self.resolve(op);
         }
-        self.shared.backend.run(self.call(operation), batch).await
+        self.shared.store.run(self.call(operation), batch).await
     }
 
     /// Runs one operation.
@@ -297,7 +293,7 @@ impl CacheService {
         const OPERATION: &str = "scan";
         let _in_flight = self.enter(OPERATION)?;
         let count = count.clamp(1, Self::MAX_PAGE);
-        self.shared.backend.scan(self.call(OPERATION), prefix, cursor, count).await
+        self.shared.store.backend().scan(self.call(OPERATION), prefix, cursor, count).await
     }
 
     /// Most keys that one page of a scan asks for.
@@ -334,7 +330,7 @@ impl CacheService {
     pub async fn shutdown(&self, deadline: Deadline) -> Result<()> {
         let shared = &self.shared;
         let closing = || async {
-            shared.backend.close(deadline).await;
+            shared.store.backend().close(deadline).await;
             Ok::<(), Error>(())
         };
         shared.lifecycle.shutdown(deadline, closing).await?;
@@ -446,7 +442,7 @@ impl fmt::Debug for CacheService {
         f.debug_struct("CacheService")
             .field("name", &self.shared.name)
             .field("state", &self.state())
-            .field("backend", &self.shared.backend.name())
+            .field("backend", &self.shared.store.backend().name())
             .finish()
     }
 }

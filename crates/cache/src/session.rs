@@ -368,7 +368,7 @@ impl<T: Serialize + DeserializeOwned> Sessions<T> {
 
     /// Reads everything that is stored for a user, with the store's time.
     async fn found(&self, operation: &'static str, key: &Key, user: &str) -> Result<Found> {
-        let ops = [Op::Time { key: key.clone() }, Op::HashAll { key: key.clone() }];
+        let ops = vec![Op::Time { key: key.clone() }, Op::HashAll { key: key.clone() }];
         let mut replies = self.shared.cache.many(operation, ops).await?.into_iter();
         let now = since_epoch(replies.next())?;
         let pairs = replies.next().map_or(Ok(Vec::new()), Reply::into_pairs)?;
@@ -401,7 +401,7 @@ impl<T: Serialize + DeserializeOwned> Sessions<T> {
         hash: &Hash,
     ) -> Result<Option<(Duration, Bytes, Record<T>)>> {
         let look = Op::HashGet { key: key.clone(), fields: vec![hash.field()] };
-        let ops = [Op::Time { key: key.clone() }, look];
+        let ops = vec![Op::Time { key: key.clone() }, look];
         let mut replies = self.shared.cache.many(operation, ops).await?.into_iter();
         let now = since_epoch(replies.next())?;
         let mut values = replies.next().map_or(Ok(Vec::new()), Reply::into_values)?;

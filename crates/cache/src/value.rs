@@ -84,9 +84,10 @@ impl CacheService {
         keys: impl IntoIterator<Item = impl TryInto<Key, Error: Into<InvalidKey>>>,
     ) -> Result<Vec<Option<T>>> {
         const OPERATION: &str = "get_many";
-        let keys = keys.into_iter().map(to_key).collect::<Result<Vec<_>>>()?;
+        let keys = gathered(keys.into_iter().map(to_key))?;
         let lookup = |key: &Key| Op::Lookup { key: key.clone() };
-        let found = self.many(OPERATION, keys.iter().map(lookup)).await?;
+        let lookups: Vec<_> = keys.iter().map(lookup).collect();
+        let found = self.many(OPERATION, lookups).await?;
         let decode = |(key, reply): (&Key, Reply)| {
             let bytes = reply.into_value()?;
             bytes.map(|bytes| self.decode(OPERATION, key, &bytes)).transpose()
@@ -105,7 +106,7 @@ impl CacheService {
         keys: impl IntoIterator<Item = impl TryInto<Key, Error: Into<InvalidKey>>>,
     ) -> Result<Vec<Option<Bytes>>> {
         let ops = keys.into_iter().map(|each| Ok(Op::Lookup { key: to_key(each)? }));
-        let ops = ops.collect::<Result<Vec<_>>>()?;
+        let ops = gathered(ops)?;
         let found = self.many("get_many", ops).await?;
         found.into_iter().map(Reply::into_value).collect()
     }
@@ -178,7 +179,7 @@ impl CacheService {
             let value = self.encode(OPERATION, &key, value)?;
             Ok(Op::Put { key, value, ttl, mode: PutMode::Always })
         };
-        let ops = entries.into_iter().map(op).collect::<Result<Vec<_>>>()?;
+        let ops = gathered(entries.into_iter().map(op))?;
         let replies = self.many(OPERATION, ops).await?;
         replies.into_iter().try_for_each(|reply| reply.into_applied().map(|_| ()))
     }
@@ -306,7 +307,7 @@ impl CacheService {
         keys: impl IntoIterator<Item = impl TryInto<Key, Error: Into<InvalidKey>>>,
     ) -> Result<u64> {
         let ops = keys.into_iter().map(|each| Ok(Op::Remove { key: to_key(each)? }));
-        let ops = ops.collect::<Result<Vec<_>>>()?;
+        let ops = gathered(ops)?;
         let replies = self.many("remove_many", ops).await?;
         replies.into_iter().try_fold(0, |sum, reply| Ok(sum + u64::from(reply.into_applied()?)))
     }
@@ -351,13 +352,9 @@ impl CacheService {
 
     /// Runs independent operations and returns their replies, failures among
     /// them.
-    pub(crate) async fn many(
-        &self,
-        operation: &'static str,
-        ops: impl IntoIterator<Item = Op>,
-    ) -> Result<Vec<Reply>> {
+    pub(crate) async fn many(&self, operation: &'static str, ops: Vec<Op>) -> Result<Vec<Reply>> {
         let mut batch = Batch::pipelined().named(operation);
-        batch.ops.extend(ops);
+        batch.ops = ops.into();
         if batch.ops.is_empty() {
             return Ok(Vec::new());
         }
@@ -405,6 +402,16 @@ impl CacheService {
             cause: cause.utf8_error().into(),
         })
     }
+}
+
+/// Collects what is all right, with room for all from the beginning: `collect`
+/// has none where an item may fail.
+fn gathered<T>(items: impl Iterator<Item = Result<T>>) -> Result<Vec<T>> {
+    let mut all = Vec::with_capacity(items.size_hint().0);
+    for item in items {
+        all.push(item?);
+    }
+    Ok(all)
 }
 
 /// Says where the decoding failed; serde's own message may quote what is

@@ -1,4 +1,5 @@
 mod login;
+mod pulse;
 mod refusal;
 mod tls;
 
@@ -21,6 +22,8 @@ use crate::facts::Stated;
 use crate::{RedisConfig, ServerFacts};
 
 pub(crate) use login::auth;
+pub(crate) use pulse::Pulse;
+use pulse::Pulsed;
 pub(crate) use refusal::{Reason, Refusal};
 use tls::Tls;
 
@@ -39,6 +42,7 @@ pub(crate) struct Dialed {
     pub(crate) connection: MultiplexedConnection,
     pub(crate) driver: Driver,
     pub(crate) facts: ServerFacts,
+    pub(crate) pulse: Pulse,
 }
 
 /// What a connection is for.
@@ -201,6 +205,8 @@ impl Attempt<'_> {
                 settings = settings.set_password(credentials.password.expose());
             }
         }
+        let pulse = Pulse::default();
+        let stream = Pulsed::new(stream, &pulse);
         let opening = MultiplexedConnection::new_with_config(&settings, stream, config);
         let opened = self.phase("login", opening).await?;
         let (mut connection, driver) = opened.map_err(Reason::of_driver)?;
@@ -210,7 +216,7 @@ impl Attempt<'_> {
         let greeted = self.phase("login", alongside(&mut driver, greeting)).await?;
         let reply = greeted.unwrap_or(Err(Reason::Closed))?;
         let facts = reply.into_facts(self.name, self.dialer.stated)?;
-        Ok(Dialed { connection, driver, facts })
+        Ok(Dialed { connection, driver, facts, pulse })
     }
 }
 
@@ -220,7 +226,11 @@ fn prepared(stream: TcpStream) -> std::io::Result<TcpStream> {
         .with_time(KEEPALIVE_AFTER)
         .with_interval(KEEPALIVE_EVERY)
         .with_retries(KEEPALIVE_TRIES);
-    SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+    let socket = SockRef::from(&stream);
+    socket.set_tcp_keepalive(&keepalive)?;
+    // Nothing is asked while something that was sent is not confirmed.
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(KEEPALIVE_AFTER + KEEPALIVE_EVERY * KEEPALIVE_TRIES))?;
     Ok(stream)
 }
 
@@ -235,4 +245,18 @@ pub(crate) async fn alongside<F: Future>(driver: &mut Driver, work: F) -> Option
     }
     // The driver answers what is under way before it ends.
     work.now_or_never()
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_kernel_notices_a_peer_that_is_gone_while_it_sends() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let stream = prepared(stream).unwrap();
+        let bound = SockRef::from(&stream).tcp_user_timeout().unwrap();
+        assert_eq!(bound, Some(Duration::from_secs(30)));
+    }
 }

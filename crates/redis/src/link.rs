@@ -1,14 +1,13 @@
 mod actor;
+mod live;
 mod trouble;
 
 use std::fmt;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use redis::Pipeline;
-use redis::aio::MultiplexedConnection;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use trine_core::{Backoff, Deadline, TaskHandle, Tasks};
@@ -17,8 +16,10 @@ use crate::command::Form;
 use crate::config::Address;
 use crate::dial::{Dialed, Dialer, Refusal};
 use crate::service::Counters;
-use crate::{Command, ServerFacts, Value};
+use crate::{Command, Value};
 
+pub(crate) use live::Live;
+use live::{Doubt, Ready};
 pub(crate) use trouble::Trouble;
 
 /// What one command came to.
@@ -40,18 +41,12 @@ struct Shared {
     backoff: Backoff,
     live: ArcSwapOption<Live>,
     state: watch::Sender<State>,
-    /// Told when a reply is late.
-    suspected: Notify,
+    /// Told when a reply is late, or nobody waits for it any more.
+    suspected: Arc<Notify>,
     /// Told whenever the connection breaks or cannot be made.
     trouble: Arc<Notify>,
     stop: CancellationToken,
     counters: Counters,
-}
-
-/// A connection that works.
-pub(crate) struct Live {
-    pub(crate) connection: MultiplexedConnection,
-    pub(crate) facts: ServerFacts,
 }
 
 #[derive(Clone)]
@@ -80,7 +75,7 @@ impl Link {
             backoff: backoff.clone(),
             live: ArcSwapOption::empty(),
             state: watch::Sender::new(State::Idle),
-            suspected: Notify::new(),
+            suspected: Arc::new(Notify::new()),
             trouble: Arc::clone(trouble),
             stop,
             counters: counters.clone(),
@@ -91,6 +86,14 @@ impl Link {
     /// Returns the connection, if it works at this moment.
     pub(crate) fn live(&self) -> Option<Arc<Live>> {
         self.shared.live.load_full()
+    }
+
+    /// Returns why there is no connection while the next attempt is only due.
+    pub(crate) fn refusal(&self) -> Option<Arc<Refusal>> {
+        match &*self.shared.state.borrow() {
+            State::Waiting(refusal) => Some(Arc::clone(refusal)),
+            _ => None,
+        }
     }
 
     /// Has the link kept up from now on, beginning with a connection that was
@@ -164,29 +167,46 @@ impl Link {
             let mut outcomes = Box::pin(self.run_all(tasks, &[command], true, until)).await;
             return outcomes.pop().unwrap_or(Err(Trouble::Closed));
         }
-        let live = match self.live() {
-            Some(live) => live,
-            None => Box::pin(self.connected(tasks, until)).await?,
+        let ready = match self.ready(command, Form::Digest) {
+            Some(ready) => ready,
+            None => Box::pin(self.connected(tasks, until)).await?.ready(command, Form::Digest),
         };
-        let outcome = self.send(&live, command, Form::Digest, until).await;
+        let outcome = self.send(ready, until).await;
         match outcome {
             Err(Trouble::Server(error)) if error.is_unknown_script() => {
                 self.shared.counters.script_loads.add(1);
-                Box::pin(self.send(&live, command, Form::Text, until)).await
+                let whole = async {
+                    let live = self.connected(tasks, until).await?;
+                    self.send(live.ready(command, Form::Text), until).await
+                };
+                Box::pin(whole).await
             }
             outcome => outcome,
         }
     }
 
-    async fn send(
+    /// Sends the command that is made for the server with the `run_id` that it
+    /// is told, and returns that with the reply.
+    pub(crate) async fn run_for(
         &self,
-        live: &Live,
-        command: &Command,
-        form: Form,
+        tasks: &Tasks,
         until: Option<Deadline>,
-    ) -> Outcome {
-        let mut connection = live.connection.clone();
-        let packed = command.packed(&live.facts.run_id, form);
+        command: impl FnOnce(&str) -> Command,
+    ) -> Result<(Value, Arc<str>), Trouble> {
+        let live = self.connected(tasks, until).await?;
+        let command = command(&live.facts.run_id);
+        let value = self.send(live.ready(&command, Form::Digest), until).await?;
+        Ok((value, Arc::clone(&live.facts.run_id)))
+    }
+
+    /// Returns what a command needs to be sent, if the connection works at this
+    /// moment.
+    fn ready<'a>(&self, command: &'a Command, form: Form) -> Option<Ready<'a>> {
+        // A look, not a copy: every call makes it.
+        self.shared.live.load().as_ref().map(|live| live.ready(command, form))
+    }
+
+    async fn send(&self, (mut connection, packed): Ready<'_>, until: Option<Deadline>) -> Outcome {
         let sending = pin!(connection.send_packed_command(&packed));
         let reply = self.bounded(until, sending).await?;
         Trouble::checked(Value::new(reply))
@@ -234,21 +254,12 @@ impl Link {
         asking: bool,
         until: Option<Deadline>,
     ) -> Vec<Outcome> {
+        let forms = live.forms(commands, form);
         let mut pipeline = Pipeline::with_capacity(commands.len());
-        let mut known: Vec<&str> = Vec::new();
-        for command in commands {
+        for (command, form) in commands.iter().zip(forms) {
             if asking {
                 pipeline.cmd("ASKING");
             }
-            // The first time as a whole: one that the server did not know would
-            // be carried out after those that follow it.
-            let form = match command.script() {
-                Some(script) if commands.len() > 1 && !known.contains(&script.digest()) => {
-                    known.push(script.digest());
-                    Form::Text
-                }
-                _ => form,
-            };
             pipeline.add_command(command.packed(&live.facts.run_id, form).into_owned());
         }
         let mut connection = live.connection.clone();
@@ -257,7 +268,10 @@ impl Link {
             Ok(replies) => {
                 let step = if asking { 2 } else { 1 };
                 let replies = replies.into_iter().skip(step - 1).step_by(step);
-                replies.map(|reply| Trouble::checked(Value::new(reply))).collect()
+                let outcomes: Vec<_> =
+                    replies.map(|reply| Trouble::checked(Value::new(reply))).collect();
+                live.note_scripts(commands, &outcomes);
+                outcomes
             }
             Err(trouble) => commands.iter().map(|_| Err(trouble.clone())).collect(),
         }
@@ -273,21 +287,22 @@ impl Link {
     ) -> Result<T, Trouble> {
         let bound = self.shared.dialer.response_timeout();
         let left = until.map(Deadline::remaining).filter(|left| *left < bound);
+        if left.is_some_and(|left| left.is_zero()) {
+            return Err(Trouble::TooLate);
+        }
+        let doubt = Doubt::of(&self.shared.suspected);
         let sent = match (left, until) {
-            (Some(Duration::ZERO), _) => return Err(Trouble::TooLate),
             (Some(left), Some(until)) => {
                 let sent = until.limit(sending).await;
                 sent.ok_or(Trouble::Late { after: left, limit: "deadline of the call" })?
             }
             _ => sending.await,
         };
-        sent.map_err(|error| {
-            if error.is_timeout() {
-                self.shared.suspected.notify_one();
-                return Trouble::Late { after: bound, limit: "response_timeout" };
-            }
-            Trouble::Lost(error)
-        })
+        if sent.as_ref().is_err_and(redis::RedisError::is_timeout) {
+            return Err(Trouble::Late { after: bound, limit: "response_timeout" });
+        }
+        doubt.clear();
+        sent.map_err(Trouble::Lost)
     }
 
     /// Sends the credentials again on the connection, if there is one.

@@ -9,10 +9,10 @@ use trine_core::{Backoff, Deadline, Tasks};
 
 use crate::config::Address;
 use crate::dedicated::{self, Pool};
-use crate::dial::{Dialed, Dialer};
+use crate::dial::{Dialed, Dialer, Refusal};
 use crate::link::{Link, Live, Outcome, Trouble};
 use crate::service::Counters;
-use crate::{Command, DedicatedConfig, RedisConfig};
+use crate::{Command, DedicatedConfig, RedisConfig, Value};
 
 /// What every node of one configuration is made with.
 #[derive(Clone)]
@@ -107,6 +107,14 @@ impl Node {
         self.links.iter().find_map(Link::live)
     }
 
+    /// Returns why it is known to be away, if it is.
+    pub(crate) fn refusal(&self) -> Option<Arc<Refusal>> {
+        if self.live().is_some() {
+            return None;
+        }
+        self.links.iter().find_map(Link::refusal)
+    }
+
     pub(crate) async fn connected(
         &self,
         tasks: &Tasks,
@@ -123,6 +131,17 @@ impl Node {
         until: Option<Deadline>,
     ) -> Outcome {
         self.link()?.run(tasks, command, asking, until).await
+    }
+
+    /// Sends the command that is made for the server with the `run_id` that it
+    /// is told, and returns that with the reply.
+    pub(crate) async fn run_for(
+        &self,
+        tasks: &Tasks,
+        until: Option<Deadline>,
+        command: impl FnOnce(&str) -> Command,
+    ) -> Result<(Value, Arc<str>), Trouble> {
+        self.link()?.run_for(tasks, until, command).await
     }
 
     pub(crate) async fn run_all(
@@ -166,6 +185,11 @@ impl Node {
     /// Notes whether the topology names it, and returns whether it did before.
     pub(crate) fn set_named(&self, is_named: bool) -> bool {
         self.is_named.swap(is_named, Ordering::AcqRel)
+    }
+
+    /// Waits until it has left the topology.
+    pub(crate) async fn left(&self) {
+        self.stop.cancelled().await;
     }
 
     /// Takes no new calls.

@@ -13,6 +13,7 @@ use crate::config::{Credentials, Target};
 use crate::dial::{Dialer, Refusal};
 use crate::link::Trouble;
 use crate::node::{Node, NodeMaker};
+use crate::slot::SlotSet;
 use crate::{RedisConfig, ServerConfig};
 
 pub(crate) use cluster::is_down;
@@ -160,6 +161,16 @@ impl Topology {
         match &self.kind {
             Kind::Single(_) | Kind::Sentinel(_) => self.masters(),
             Kind::Cluster(cluster) => cluster.nodes(),
+        }
+    }
+
+    /// Returns every node that takes writes, with the slots that it has.
+    pub(crate) fn shares(&self) -> Vec<(Arc<Node>, SlotSet)> {
+        match &self.kind {
+            Kind::Cluster(cluster) => cluster.shares(),
+            Kind::Single(_) | Kind::Sentinel(_) => {
+                self.masters().into_iter().map(|node| (node, SlotSet::all())).collect()
+            }
         }
     }
 

@@ -26,6 +26,7 @@ use trine_core::{Clock, Deadline, Durability, Jitter, Size};
 use self::bound::Budget;
 use self::moment::{Timeline, Turn, millis};
 use self::stripe::Stripe;
+use super::store::Inline;
 use super::{CacheBackend, Call, Capabilities, Cursor, Page, StoreFacts, StoreStats};
 use crate::{At, Batch, Error, Guard, Key, MemoryConfig, Op, Outcome, Reply, Result, WhenFull};
 
@@ -184,6 +185,16 @@ impl MemoryBackend {
     }
 }
 
+impl Inline for MemoryBackend {
+    async fn run_inline(&self, call: Call, batch: &Batch) -> Result<Outcome> {
+        match batch.ops() {
+            _ if batch.is_atomic() => self.atomic(call.operation, batch),
+            [op] => self.one(call.operation, op).map(Outcome::one),
+            ops => self.pipelined(call.operation, ops),
+        }
+    }
+}
+
 #[async_trait]
 impl CacheBackend for MemoryBackend {
     fn name(&self) -> &'static str {
@@ -205,11 +216,7 @@ impl CacheBackend for MemoryBackend {
     }
 
     async fn run(&self, call: Call, batch: Batch) -> Result<Outcome> {
-        match batch.ops() {
-            _ if batch.is_atomic() => self.atomic(call.operation, &batch),
-            [op] => self.one(call.operation, op).map(Outcome::one),
-            ops => self.pipelined(call.operation, ops),
-        }
+        self.run_inline(call, &batch).await
     }
 
     async fn scan(&self, call: Call, prefix: &str, cursor: Cursor, count: u32) -> Result<Page> {

@@ -6,8 +6,9 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 use trine_core::{Counter, Deadline, ErrorKind, Histogram, Metrics};
 
+use super::store::Inline;
 use super::{CacheBackend, Call, Capabilities, Cursor, Page, StoreFacts, StoreStats};
-use crate::{Batch, Outcome, Reply, Result};
+use crate::{Batch, Error, Outcome, Reply, Result};
 
 /// Counts and times every call to the backend it wraps. A call that is dropped
 /// before its end counts as interrupted.
@@ -15,6 +16,14 @@ use crate::{Batch, Outcome, Reply, Result};
 pub struct Observed<B> {
     inner: B,
     recorder: Recorder,
+}
+
+impl<B: Inline> Observed<B> {
+    /// [`run`](CacheBackend::run) without a box around the future.
+    pub(super) async fn run_inline(&self, call: Call, batch: &Batch) -> Result<Outcome> {
+        let pending = self.recorder.begin(operation(batch));
+        pending.end_run(self.inner.run_inline(call, batch).await)
+    }
 }
 
 impl<B: CacheBackend> Observed<B> {
@@ -54,21 +63,11 @@ struct Series {
 }
 
 impl Recorder {
-    async fn record<T>(
-        &self,
-        operation: &'static str,
-        call: impl Future<Output = Result<T>>,
-        failure: impl FnOnce(&T) -> Option<ErrorKind>,
-    ) -> Result<T> {
-        let began = Instant::now();
-        let mut pending =
-            Pending { recorder: self, operation, began, error: Some(ErrorKind::Interrupted) };
-        let result = call.await;
-        pending.error = match &result {
-            Ok(value) => failure(value),
-            Err(error) => Some(error.kind()),
-        };
-        result
+    /// Begins to time a call. Not by way of its future, which would be held
+    /// twice.
+    fn begin(&self, operation: &'static str) -> Pending<'_> {
+        let error = Some(ErrorKind::Interrupted);
+        Pending { recorder: self, operation, began: Instant::now(), error }
     }
 
     fn finished(&self, operation: &'static str, elapsed: Duration, error: Option<ErrorKind>) {
@@ -139,6 +138,16 @@ impl Recorder {
     }
 }
 
+/// Returns what a batch is counted as.
+fn operation(batch: &Batch) -> &'static str {
+    match batch.ops() {
+        [op] if !batch.is_atomic() => op.name(),
+        [] => "raise",
+        _ if batch.is_atomic() => "atomic",
+        _ => "pipeline",
+    }
+}
+
 /// An operation by itself failed if its reply says so; those of a batch have
 /// replies of their own.
 fn failure(outcome: &Outcome) -> Option<ErrorKind> {
@@ -159,6 +168,25 @@ struct Pending<'a> {
     error: Option<ErrorKind>,
 }
 
+impl Pending<'_> {
+    fn end<T>(mut self, result: Result<T>) -> Result<T> {
+        self.error = result.as_ref().err().map(Error::kind);
+        result
+    }
+
+    /// The outcome of a batch says more.
+    fn end_run(mut self, result: Result<Outcome>) -> Result<Outcome> {
+        if let Ok(Outcome::Ran(replies)) = &result {
+            self.recorder.found(replies);
+        }
+        self.error = match &result {
+            Ok(outcome) => failure(outcome),
+            Err(error) => Some(error.kind()),
+        };
+        result
+    }
+}
+
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
         self.recorder.finished(self.operation, self.began.elapsed(), self.error);
@@ -177,26 +205,18 @@ impl<B: CacheBackend> CacheBackend for Observed<B> {
     }
 
     async fn prove(&self, call: Call) -> Result<StoreFacts> {
-        self.recorder.record("prove", self.inner.prove(call), |_| None).await
+        let pending = self.recorder.begin("prove");
+        pending.end(self.inner.prove(call).await)
     }
 
     async fn run(&self, call: Call, batch: Batch) -> Result<Outcome> {
-        let operation = match batch.ops() {
-            [op] if !batch.is_atomic() => op.name(),
-            [] => "raise",
-            _ if batch.is_atomic() => "atomic",
-            _ => "pipeline",
-        };
-        let result = self.recorder.record(operation, self.inner.run(call, batch), failure).await;
-        if let Ok(Outcome::Ran(replies)) = &result {
-            self.recorder.found(replies);
-        }
-        result
+        let pending = self.recorder.begin(operation(&batch));
+        pending.end_run(self.inner.run(call, batch).await)
     }
 
     async fn scan(&self, call: Call, prefix: &str, cursor: Cursor, count: u32) -> Result<Page> {
-        let scanning = self.inner.scan(call, prefix, cursor, count);
-        self.recorder.record("scan", scanning, |_| None).await
+        let pending = self.recorder.begin("scan");
+        pending.end(self.inner.scan(call, prefix, cursor, count).await)
     }
 
     fn stats(&self) -> StoreStats {

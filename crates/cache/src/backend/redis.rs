@@ -13,6 +13,7 @@ use trine_core::{CallContext, Deadline};
 use trine_redis::{Command, Namespace, RedisPool, ScanCursor, Value};
 
 use self::encode::{Part, Sent};
+use super::store::Inline;
 use super::{CacheBackend, Call, Capabilities, Cursor, Page, StoreFacts, StoreStats};
 use crate::{At, Batch, Error, Key, Op, Outcome, RedisStoreConfig, Reply, Result, Unavailable};
 
@@ -65,12 +66,16 @@ impl RedisBackend {
 
     fn full_key(&self, key: &Key) -> String {
         // A `Key` keeps the rules of a namespace.
-        format!("{}{key}", self.namespace.prefix())
+        [self.namespace.prefix(), key.as_str()].concat()
     }
 
     /// Runs a command within the caller's deadline.
     async fn send(&self, call: Call, command: &Command) -> trine_redis::Result<Value> {
-        within(call, self.pool.run(command)).await
+        // Not by way of `within`, which would hold the call's future twice.
+        match narrowed(call) {
+            None => self.pool.run(command).await,
+            Some(context) => Box::pin(context.scope(self.pool.run(command))).await,
+        }
     }
 
     async fn one(&self, call: Call, op: &Op) -> Result<Reply> {
@@ -129,13 +134,31 @@ impl RedisBackend {
 
 /// Runs `work` with the caller's deadline in force.
 async fn within<T>(call: Call, work: impl Future<Output = T>) -> T {
-    let Some(deadline) = call.deadline else { return work.await };
-    let current = CallContext::current();
-    if current.deadline() == Some(deadline) {
-        return work.await;
+    match narrowed(call) {
+        None => work.await,
+        Some(context) => Box::pin(context.scope(work)).await,
     }
-    // A service passes on the deadline that is in force, so this is rare.
-    Box::pin(current.with_deadline(deadline).scope(work)).await
+}
+
+/// Returns the context with the call's deadline, if that is not in force. A
+/// service passes on the one that is, so this is rare.
+fn narrowed(call: Call) -> Option<CallContext> {
+    let deadline = call.deadline?;
+    let current = CallContext::current();
+    (current.deadline() != Some(deadline)).then(|| current.with_deadline(deadline))
+}
+
+impl Inline for RedisBackend {
+    async fn run_inline(&self, call: Call, batch: &Batch) -> Result<Outcome> {
+        self.enter(call)?;
+        let is_plain = batch.conditions().is_empty() && batch.guard().is_none();
+        match batch.ops() {
+            [] if is_plain => Ok(Outcome::Ran(SmallVec::new())),
+            [op] if is_plain => Ok(Outcome::one(self.one(call, op).await?)),
+            ops if !batch.is_atomic() => Ok(Outcome::Ran(Box::pin(self.pipeline(call, ops)).await)),
+            _ => Box::pin(self.atomic(call, batch)).await,
+        }
+    }
 }
 
 #[async_trait]
@@ -161,14 +184,7 @@ impl CacheBackend for RedisBackend {
     }
 
     async fn run(&self, call: Call, batch: Batch) -> Result<Outcome> {
-        self.enter(call)?;
-        let is_plain = batch.conditions().is_empty() && batch.guard().is_none();
-        match batch.ops() {
-            [] if is_plain => Ok(Outcome::Ran(SmallVec::new())),
-            [op] if is_plain => Ok(Outcome::one(self.one(call, op).await?)),
-            ops if !batch.is_atomic() => Ok(Outcome::Ran(Box::pin(self.pipeline(call, ops)).await)),
-            _ => Box::pin(self.atomic(call, &batch)).await,
-        }
+        self.run_inline(call, &batch).await
     }
 
     async fn scan(&self, call: Call, prefix: &str, cursor: Cursor, count: u32) -> Result<Page> {

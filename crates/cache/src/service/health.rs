@@ -4,7 +4,8 @@ use std::time::Duration;
 use trine_core::{Health, Metrics, Probe, Report};
 
 use super::CacheService;
-use crate::{CacheBackend, StoreStats};
+use crate::StoreStats;
+use crate::backend::Store;
 
 /// Longest check of the store.
 const CHECK: Duration = Duration::from_secs(2);
@@ -20,7 +21,7 @@ impl CacheService {
     /// Checks the store with one round trip that is bounded and shared by
     /// concurrent callers.
     pub async fn health(&self) -> Health {
-        let backend = &self.shared.backend;
+        let backend = self.shared.store.backend();
         let observe = || async {
             match self.prove("health").await {
                 Ok(facts) => Health::up()
@@ -44,19 +45,19 @@ impl CacheService {
 }
 
 /// Publishes the present numbers of a store; zeros once it is gone.
-pub(super) fn publish(metrics: &Metrics, backend: &Arc<dyn CacheBackend>) {
+pub(super) fn publish(metrics: &Metrics, store: &Arc<Store>) {
     type Reading = (&'static str, &'static str, fn(StoreStats) -> u64);
     const READINGS: [Reading; 3] = [
         ("entries", "Entries in this process.", |stats| stats.entries),
         ("bytes", "Bytes of the entries in this process.", |stats| stats.bytes),
         ("max_bytes", "Bytes that entries in this process may have.", |stats| stats.max_bytes),
     ];
-    let labels = [("backend", backend.name())];
+    let labels = [("backend", store.backend().name())];
     for (name, help, reading) in READINGS {
-        let backend = Arc::downgrade(backend);
+        let store = Arc::downgrade(store);
         #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
         let observe = move || {
-            let stats = backend.upgrade().map(|backend| backend.stats()).unwrap_or_default();
+            let stats = store.upgrade().map(|store| store.backend().stats()).unwrap_or_default();
             reading(stats) as f64
         };
         metrics.gauge_fn(name, help, &labels, Arc::new(observe));

@@ -18,6 +18,7 @@ use crate::config::{Address, Target};
 use crate::dial::Refusal;
 use crate::link::Trouble;
 use crate::node::{Node, NodeMaker};
+use crate::slot::SlotSet;
 
 use slots::SlotMap;
 use view::View;
@@ -111,6 +112,10 @@ impl Cluster {
 
     pub(super) fn nodes(&self) -> Vec<Arc<Node>> {
         self.shared.map.load().nodes().map(Arc::clone).collect()
+    }
+
+    pub(super) fn shares(&self) -> Vec<(Arc<Node>, SlotSet)> {
+        self.shared.map.load().shares()
     }
 
     pub(super) fn redirect(&self, error: &ServerError, from: &Node) -> Redirect {

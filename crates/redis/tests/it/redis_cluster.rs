@@ -1,15 +1,19 @@
 //! A cluster.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use trine_core::{ErrorKind, HealthStatus, Secret};
-use trine_redis::{Command, RedisConfig, RedisPool, RedisService, Route, Script, TlsConfig, Value};
+use trine_core::{CallContext, Deadline, ErrorKind, HealthStatus, Secret};
+use trine_redis::{
+    Command, RedisConfig, RedisPool, RedisService, Route, Script, SubscriptionEvent, TlsConfig,
+    Value,
+};
 use trine_testkit::{Flow, Redis, RedisCluster};
 
 use crate::support::{
-    Load, PATIENCE, TestResult, close, connect, get, incr, least_rights, set, single, text, until,
-    until_works,
+    Load, PATIENCE, TestResult, close, connect, get, incr, least_rights, scan_on, set, single,
+    text, until, until_works,
 };
 
 /// A fail-over takes two to three seconds here, and ten are stated.
@@ -215,17 +219,91 @@ async fn a_scan_walks_all_masters() -> TestResult {
     let mut batch: Vec<_> = (0..300).map(|n| set(&format!("{prefix}{n}"), "v")).collect();
     batch.push(set(&other, "v"));
     assert!(redis.run_all(batch).await.iter().all(Result::is_ok));
-    let (mut found, mut cursor) = (std::collections::BTreeSet::new(), None);
-    loop {
-        let page = redis.scan(&prefix, cursor.as_ref(), 100).await?;
-        found.extend(page.keys);
-        cursor = page.next;
-        if cursor.is_none() {
-            break;
-        }
-    }
+    let mut found = BTreeSet::new();
+    scan_on(redis, &prefix, None, &mut found).await;
     assert_eq!(found.len(), 300);
     assert!(found.iter().all(|key| key.starts_with(prefix.as_bytes())));
+    close(&service).await;
+    Ok(())
+}
+
+/// Has the master of `slot` be the greater or the smaller by name of the two
+/// that have its keys.
+async fn have_master(
+    cluster: &RedisCluster,
+    slot: u16,
+    greater: bool,
+) -> trine_testkit::Result<()> {
+    let master = cluster.master_of(slot).await?.addr().to_string();
+    let replica = cluster.replica_of(slot).await?.addr().to_string();
+    if (master > replica) != greater {
+        cluster.failover(slot).await?;
+    }
+    Ok(())
+}
+
+async fn until_masters_are_known(cluster: &RedisCluster, pool: &RedisPool) -> TestResult {
+    let mut masters = Vec::new();
+    for slot in [0, 8_000, 16_000] {
+        masters.push(cluster.master_of(slot).await?.addr().to_string());
+    }
+    masters.sort();
+    until("the new masters", async || {
+        let known = pool.on_each_master(&Command::read("PING")).await.unwrap();
+        let mut known: Vec<_> = known.iter().map(|(name, _)| name.to_string()).collect();
+        known.sort();
+        known == masters
+    })
+    .await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_scan_misses_no_key_while_servers_take_over() -> TestResult {
+    let cluster = RedisCluster::start().await?;
+    for slot in [0, 8_000, 16_000] {
+        have_master(&cluster, slot, true).await?;
+    }
+    let mut config = config(&cluster.addresses());
+    config.topology_interval = trine_core::Span::millis(100);
+    let service = connect(&config).await;
+    let redis = service.pool();
+    until_masters_are_known(&cluster, redis).await?;
+    let batch = (0..300).map(|n| set(&format!("scan{n}"), "v")).collect();
+    assert!(redis.run_all(batch).await.iter().all(Result::is_ok));
+    let page = redis.scan("scan", None, 10).await?;
+    let mut found: BTreeSet<_> = page.keys.into_iter().collect();
+    // Every successor sorts before its predecessor.
+    for slot in [0, 8_000, 16_000] {
+        have_master(&cluster, slot, false).await?;
+    }
+    until_masters_are_known(&cluster, redis).await?;
+    scan_on(redis, "scan", page.next, &mut found).await;
+    assert_eq!(found.len(), 300);
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_scan_misses_no_key_of_a_slot_that_has_moved() -> TestResult {
+    let cluster = RedisCluster::start().await?;
+    let mut config = config(&cluster.addresses());
+    config.topology_interval = trine_core::Span::millis(100);
+    let service = connect(&config).await;
+    let redis = service.pool();
+    // Walked first, and last.
+    let (first, last) = (cluster.master_of(0).await?, cluster.master_of(16_000).await?);
+    let tag = key_on(&cluster, last).await;
+    let key = |n| format!("{tag}{n}");
+    let batch = (0..100).map(|n| set(&key(n), "v")).collect();
+    assert!(redis.run_all(batch).await.iter().all(Result::is_ok));
+    let page = redis.scan(&tag, None, 1_000).await?;
+    assert!(page.keys.is_empty() && page.next.is_some(), "{page:?}");
+    cluster.move_slot(cluster.slot_of(&tag).await?, first).await?;
+    until_works(redis, &get(&key(1))).await;
+    let mut found = BTreeSet::new();
+    scan_on(redis, &tag, page.next, &mut found).await;
+    assert_eq!(found.len(), 100);
     close(&service).await;
     Ok(())
 }
@@ -260,6 +338,17 @@ async fn a_slot_that_moves_is_followed() -> TestResult {
     let both = Command::read("MGET").key(here).key(there);
     let error = redis.run(&both).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+    // Sent on five times, and not waited for after the last, nor beyond the
+    // deadline of the call.
+    let before = redirects(&service).await;
+    let batch = || redis.run_all(vec![both.clone(), get(here)]);
+    let results = batch().await;
+    assert_eq!(results[0].as_ref().unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(redirects(&service).await, before + 5);
+    let near = CallContext::default().with_deadline(Deadline::after(Duration::from_millis(40)));
+    let results = near.scope(batch()).await;
+    assert!(results[0].is_err());
+    assert_eq!(redirects(&service).await, before + 5);
     let waiting = redis.run(&both);
     let (read, moved) = tokio::join!(waiting, moving.move_key(here));
     moved?;
@@ -276,6 +365,41 @@ async fn a_slot_that_moves_is_followed() -> TestResult {
     let before = redirects(&service).await;
     assert_eq!(redis.run(&incr(new)).await?, Value::Int(4));
     assert_eq!(redirects(&service).await, before);
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_batch_keeps_its_order_where_the_first_use_of_a_script_was_refused() -> TestResult {
+    let cluster = RedisCluster::start().await?;
+    let mut config = config(&cluster.addresses());
+    config.topology_interval = PATIENCE.into();
+    let service = connect(&config).await;
+    let redis = service.pool();
+    let from = cluster.master_of(0).await?;
+    let mut keys = Vec::new();
+    for n in 0..1_000 {
+        let key = format!("{{t{n}}}");
+        if cluster.master_of(cluster.slot_of(&key).await?).await?.port() == from.port() {
+            keys.push(key);
+        }
+        if keys.len() == 2 {
+            break;
+        }
+    }
+    let [moved, kept] = &*keys else { panic!("{keys:?}") };
+    let to = other_master(&cluster, from).await;
+    cluster.move_slot(cluster.slot_of(moved).await?, to).await?;
+    let script = Script::new("return redis.call('APPEND', KEYS[1], ARGV[1])");
+    let batch = vec![
+        script.command([moved]).arg("a"),
+        script.command([kept]).arg("a"),
+        Command::write("APPEND").key(kept).arg("b"),
+    ];
+    assert!(redis.run_all(batch).await.iter().all(Result::is_ok));
+    assert_eq!(redirects(&service).await, 1);
+    assert_eq!(text(&redis.run(&get(kept)).await?), "ab");
+    assert_eq!(text(&redis.run(&get(moved)).await?), "a");
     close(&service).await;
     Ok(())
 }
@@ -529,6 +653,36 @@ async fn a_cluster_that_was_made_anew_is_believed() -> TestResult {
 }
 
 #[trine_testkit::test]
+async fn a_subscription_leaves_a_demoted_master() -> TestResult {
+    let cluster = RedisCluster::start().await?;
+    let service = connect(&config(&cluster.addresses())).await;
+    let mut subscription = service.pool().subscribe(&["a"]).await?;
+    let listeners = async |node: &Redis| {
+        let counts = node.admin(&["PUBSUB", "NUMSUB", "a"]).await.unwrap();
+        counts.items()[1].integer().unwrap()
+    };
+    let mut demoted = None;
+    for slot in [0, 8_000, 16_000] {
+        let master = cluster.master_of(slot).await?;
+        if listeners(master).await == 1 {
+            cluster.failover(slot).await?;
+            demoted = Some(master);
+        }
+    }
+    let demoted = demoted.expect("no master is listened to");
+    for is_over in [false, true] {
+        let event = tokio::time::timeout(PATIENCE, subscription.next()).await?;
+        assert_eq!(event, Some(SubscriptionEvent::Gap { is_over }));
+    }
+    until("the end there", async || listeners(demoted).await == 0).await;
+    service.pool().run(&Command::write("PUBLISH").arg("a").arg("x")).await?;
+    let event = tokio::time::timeout(PATIENCE, subscription.next()).await?;
+    assert!(matches!(event, Some(SubscriptionEvent::Message { .. })), "{event:?}");
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
 async fn a_lost_reply_is_not_sent_again() -> TestResult {
     let cluster = RedisCluster::builder().behind_proxies().start().await?;
     let service = connect(&config(&cluster.addresses())).await;
@@ -571,6 +725,22 @@ async fn a_slow_node_harms_no_other() -> TestResult {
     assert_eq!(load.failed() + load.unknown, 0, "{load:?}");
     cluster.proxy_of(slow).unwrap().set(Flow::Pass);
     until_works(redis, &get(&far)).await;
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_half_open_connection_to_a_master_that_nobody_calls_is_noticed() -> TestResult {
+    let cluster = RedisCluster::builder().behind_proxies().start().await?;
+    let mut config = config(&cluster.addresses());
+    config.topology_interval = trine_core::Span::millis(100);
+    let service = connect(&config).await;
+    let node = cluster.master_of(0).await?;
+    until_works(service.pool(), &get(&key_on(&cluster, node).await)).await;
+    let connects = || service.metrics().counter("trine_redis_connects_total", &[]).unwrap();
+    let before = connects();
+    cluster.proxy_of(node).unwrap().lose(trine_testkit::Side::Server);
+    until("a new connection", async || connects() > before).await;
     close(&service).await;
     Ok(())
 }

@@ -1,4 +1,5 @@
 use std::future::Future;
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use crate::engine;
@@ -17,8 +18,12 @@ where
     let deadline = engine::real_sleep(BOUND);
     tokio::pin!(deadline);
     loop {
-        if let Some(answer) = state().await? {
-            return Ok(answer);
+        match state().await {
+            Ok(Some(answer)) => return Ok(answer),
+            Ok(None) => {}
+            // Sentinels end all connections of a server that they reconfigure.
+            Err(error) if is_cut(&error) => {}
+            Err(error) => return Err(error),
         }
         tokio::select! {
             biased;
@@ -27,5 +32,38 @@ where
             }
             () = engine::real_sleep(LOOK) => {}
         }
+    }
+}
+
+/// Tells whether a server ended a connection that it had taken.
+fn is_cut(error: &Error) -> bool {
+    let Error::Io { source, .. } = error else { return false };
+    matches!(
+        source.kind(),
+        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_that_was_ended_is_asked_again() {
+        let asked = AtomicU32::new(0);
+        let state = || async {
+            match asked.fetch_add(1, Ordering::Relaxed) {
+                0 => Err(Error::io("ask")(ErrorKind::UnexpectedEof.into())),
+                1 => Ok(None),
+                n => Ok(Some(n)),
+            }
+        };
+        assert_eq!(until("wait", state).await.unwrap(), 2);
+        let refused = || async {
+            Err::<Option<()>, _>(Error::io("ask")(ErrorKind::ConnectionRefused.into()))
+        };
+        assert!(until("wait", refused).await.is_err());
     }
 }

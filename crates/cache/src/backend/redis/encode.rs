@@ -190,20 +190,19 @@ impl RedisBackend {
         let Some(Word::Name(name)) = words.next() else { return None };
         let is_special = matches!(op, Op::Time { .. } | Op::SortedRank { .. });
         let command = if op.is_write() { Command::write(name) } else { Command::read(name) };
-        let command = words.fold(command.key(self.full_key(op.key())), add);
+        let key = self.full_key(op.key());
+        let command = words.fold(command.key(&key), add);
         match (action, op) {
             _ if is_special => None,
             ("keep", _) => Some(command),
             ("after", Op::Touch { .. }) => {
-                let command = Command::write("GETEX").key(self.full_key(op.key()));
+                let command = Command::write("GETEX").key(key);
                 Some(command.arg("PX").arg(millis(life)))
             }
             ("after", Op::Expire { .. }) => {
-                Some(Command::write("PEXPIRE").key(self.full_key(op.key())).arg(millis(life)))
+                Some(Command::write("PEXPIRE").key(key).arg(millis(life)))
             }
-            ("never", Op::Touch { .. }) => {
-                Some(Command::write("GETEX").key(self.full_key(op.key())).arg("PERSIST"))
-            }
+            ("never", Op::Touch { .. }) => Some(Command::write("GETEX").key(key).arg("PERSIST")),
             _ => None,
         }
     }

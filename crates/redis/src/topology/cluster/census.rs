@@ -39,8 +39,10 @@ impl Shared {
             let live = node.live().ok_or_else(|| refused(Reason::Closed))?;
             let mut connection = live.connection.clone();
             let question = question();
+            let doubt = live.doubt();
             let replies = connection.send_packed_commands(&question, 0, question.len()).await;
             let replies = replies.map_err(|error| refused(Reason::Broken(error)))?;
+            doubt.clear();
             View::read(replies, &node.address).map_err(refused)
         }
         .boxed()

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use crate::Value;
 use crate::config::Address;
 use crate::node::Node;
-use crate::slot::SLOTS;
+use crate::slot::{SLOTS, SlotSet};
 
 /// Nobody has it.
 const NOBODY: u16 = u16::MAX;
@@ -98,6 +98,18 @@ impl SlotMap {
         let masters = nodes.iter().zip(has_some).filter(|(_, has_some)| *has_some);
         let masters = masters.map(|(node, _)| Arc::clone(node)).collect();
         Self { owners, nodes, masters }
+    }
+
+    /// Returns the nodes that have slots, each with those.
+    pub(super) fn shares(&self) -> Vec<(Arc<Node>, SlotSet)> {
+        let mut shares: Vec<_> = self.nodes.iter().map(|_| SlotSet::none()).collect();
+        for (slot, place) in (0..SLOTS).zip(&self.owners) {
+            if let Some(share) = shares.get_mut(usize::from(*place)) {
+                share.insert(slot);
+            }
+        }
+        let shares = self.nodes.iter().map(Arc::clone).zip(shares);
+        shares.filter(|(_, share)| !share.is_empty()).collect()
     }
 
     /// Returns the map after a node has told the slots. A node that is named no

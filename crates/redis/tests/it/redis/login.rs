@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use trine_core::{ErrorKind, Report, Secret, Span};
-use trine_redis::{RedisConfig, RedisService, Route, TlsConfig};
+use trine_redis::{Command, RedisConfig, RedisService, Route, TlsConfig};
 use trine_testkit::Redis;
 
 use crate::support::{TestResult, close, connect, get, set, single, until, until_works};
@@ -25,6 +25,13 @@ async fn a_wrong_password_is_denied_and_never_shown() -> TestResult {
         let shown = format!("{error:?} {}", Report(&error));
         assert!(!shown.contains("hunter"), "{shown}");
     }
+    let service = connect(&single(server.url())).await;
+    let refused = Command::write("ACL").arg("SETUSER").arg("bob").arg(">>hunter2").arg("hunter3");
+    let error = service.pool().run(&refused).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    let shown = format!("{error:?} {}", Report(&error));
+    assert!(shown.contains("ACL SETUSER") && !shown.contains("hunter"), "{shown}");
+    close(&service).await;
     Ok(())
 }
 
