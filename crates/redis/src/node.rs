@@ -173,7 +173,7 @@ impl Node {
 
     pub(crate) async fn log_in_again(&self, auth: &redis::Cmd) {
         join_all(self.links.iter().map(|link| link.log_in_again(auth))).await;
-        // Those on loan are logged in for as long as they live.
+        // Those on loan end when they come back.
         self.dedicated.retain(|_, _| false);
     }
 

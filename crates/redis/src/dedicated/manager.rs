@@ -10,7 +10,7 @@ use redis::Cmd;
 use tokio::time::{Instant, timeout};
 
 use crate::DedicatedConfig;
-use crate::config::Address;
+use crate::config::{Address, Credentials};
 use crate::dial::{Dialed, Dialer, Purpose, Refusal, alongside};
 
 /// The connections of one node that callers have for themselves.
@@ -44,6 +44,8 @@ pub(crate) struct Connection {
     pub(crate) dialed: Dialed,
     /// Whether a reply is still to come.
     pub(crate) is_busy: bool,
+    /// As whom it has logged in.
+    credentials: Option<Arc<Credentials>>,
 }
 
 /// Returns a pool without any connection yet.
@@ -65,8 +67,10 @@ impl managed::Manager for Manager {
     type Error = Arc<Refusal>;
 
     async fn create(&self) -> Result<Box<Connection>, Arc<Refusal>> {
-        let dialed = self.dialer.dial(&self.address, Purpose::Dedicated).await?;
-        Ok(Box::new(Connection { dialed, is_busy: false }))
+        let credentials = self.dialer.credentials();
+        let dialing =
+            self.dialer.dial_as(&self.address, Purpose::Dedicated, credentials.as_deref());
+        Ok(Box::new(Connection { dialed: dialing.await?, is_busy: false, credentials }))
     }
 
     async fn recycle(
@@ -78,6 +82,10 @@ impl managed::Manager for Manager {
         let Dialed { connection: driven, driver, .. } = &mut connection.dialed;
         // Polled once, the driver sees that the server has closed it.
         if connection.is_busy || driver.as_mut().now_or_never().is_some() {
+            return Err(ENDED);
+        }
+        let present = self.dialer.credentials();
+        if connection.credentials.as_ref().map(Arc::as_ptr) != present.as_ref().map(Arc::as_ptr) {
             return Err(ENDED);
         }
         let asked = Instant::now();

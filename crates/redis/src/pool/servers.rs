@@ -92,9 +92,9 @@ impl RedisPool {
     /// Several changes at once are made one after the other. Replicas are not
     /// asked: one that does not know the password fails when it takes over.
     ///
-    /// Subscriptions, and dedicated connections on loan, stay logged in as they
-    /// are for as long as they live: removing a password ends none of them, but
-    /// removing their user does.
+    /// Subscriptions stay logged in as they are for as long as they live, and
+    /// dedicated connections until they come back: removing a password ends none
+    /// of them, but removing their user does.
     ///
     /// Dropped unfinished, it may have changed some connections: call it again.
     ///

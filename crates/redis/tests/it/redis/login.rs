@@ -6,7 +6,9 @@ use trine_core::{ErrorKind, Report, Secret, Span};
 use trine_redis::{Command, RedisConfig, RedisService, Route, TlsConfig};
 use trine_testkit::Redis;
 
-use crate::support::{TestResult, close, connect, get, set, single, until, until_works};
+use crate::support::{
+    PATIENCE, TestResult, close, connect, get, set, single, text, until, until_works,
+};
 
 #[trine_testkit::test]
 async fn a_wrong_password_is_denied_and_never_shown() -> TestResult {
@@ -175,6 +177,24 @@ async fn a_password_changes_under_load() -> TestResult {
     server.kill_connections().await?;
     crate::support::until_works(redis, &get("n")).await;
     assert!(redis.acquire(Route::Any).await.is_ok());
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_loan_that_comes_back_is_lent_to_nobody_under_a_former_user() -> TestResult {
+    let rules = "on >secret ~* &* +@all";
+    let server = Redis::builder().user("bob", rules).user("eve", rules).start().await?;
+    let service = connect(&single(server.url_of("bob", "secret"))).await;
+    let redis = service.pool();
+    let who = Command::read("ACL").arg("WHOAMI");
+    let mut own = redis.acquire(Route::Any).await?;
+    redis.set_credentials("eve", Secret::new("secret")).await?;
+    assert_eq!(text(&own.run(&who, PATIENCE).await?), "bob");
+    drop(own);
+    let mut own = redis.acquire(Route::Any).await?;
+    assert_eq!(text(&own.run(&who, PATIENCE).await?), "eve");
+    drop(own);
     close(&service).await;
     Ok(())
 }
