@@ -191,13 +191,27 @@ impl Command {
         match self.name {
             "BLPOP" | "BRPOP" | "BLMOVE" | "BRPOPLPUSH" | "BLMPOP" | "BZPOPMIN" | "BZPOPMAX"
             | "BZMPOP" | "WAIT" | "WAITAOF" => Shape::Blocking,
-            "XREAD" | "XREADGROUP" if self.has_word("BLOCK") => Shape::Blocking,
+            "XREAD" | "XREADGROUP" if self.reads_until_there_is_something() => Shape::Blocking,
             "SELECT" | "FLUSHALL" | "FLUSHDB" | "SWAPDB" | "MOVE" | "MULTI" | "EXEC"
             | "DISCARD" | "WATCH" | "UNWATCH" | "SUBSCRIBE" | "UNSUBSCRIBE" | "PSUBSCRIBE"
             | "PUNSUBSCRIBE" | "SSUBSCRIBE" | "SUNSUBSCRIBE" | "MONITOR" | "SYNC" | "PSYNC"
-            | "AUTH" | "HELLO" | "RESET" | "QUIT" | "ASKING" | "READONLY" | "READWRITE"
-            | "SHUTDOWN" => Shape::Forbidden,
-            "CLIENT" if self.has_word("REPLY") || self.has_word("TRACKING") => Shape::Forbidden,
+            | "REPLCONF" | "REPLICAOF" | "SLAVEOF" | "AUTH" | "HELLO" | "RESET" | "QUIT"
+            | "ASKING" | "READONLY" | "READWRITE" | "SHUTDOWN" => Shape::Forbidden,
+            // Those of the connection, and one that stops everybody's.
+            "CLIENT"
+                if self.is_sub(&[
+                    "REPLY", "TRACKING", "CACHING", "NO-EVICT", "NO-TOUCH", "SETNAME", "SETINFO",
+                    "PAUSE",
+                ]) =>
+            {
+                Shape::Forbidden
+            }
+            "SCRIPT" if self.is_sub(&["FLUSH", "DEBUG"]) => Shape::Forbidden,
+            // A restore may flush what is there.
+            "FUNCTION" if self.is_sub(&["FLUSH", "RESTORE"]) && self.has_word("FLUSH") => {
+                Shape::Forbidden
+            }
+            "CLUSTER" if self.is_sub(&["RESET", "FLUSHSLOTS"]) => Shape::Forbidden,
             name if name.is_empty() || name.contains(|c: char| c.is_lowercase() || c == ' ') => {
                 Shape::Forbidden
             }
@@ -205,11 +219,36 @@ impl Command {
         }
     }
 
-    /// Looks at the options in front of the keys.
+    fn is_sub(&self, names: &[&str]) -> bool {
+        let is = |sub: &[u8]| names.iter().any(|name| sub.eq_ignore_ascii_case(name.as_bytes()));
+        self.args().nth(1).is_some_and(is)
+    }
+
     fn has_word(&self, word: &str) -> bool {
-        let options = self.first_key.unwrap_or(2);
-        let mut words = self.args().skip(1).take(options.saturating_sub(1).max(1));
-        words.any(|arg| arg.eq_ignore_ascii_case(word.as_bytes()))
+        self.args().skip(1).any(|arg| arg.eq_ignore_ascii_case(word.as_bytes()))
+    }
+
+    /// Looks for `BLOCK` among the options of a read from streams, whether the
+    /// streams were added as keys or not. Groups, consumers and streams may have
+    /// the name of an option.
+    fn reads_until_there_is_something(&self) -> bool {
+        let mut args = self.args().skip(1);
+        while let Some(option) = args.next() {
+            let is = |name: &str| option.eq_ignore_ascii_case(name.as_bytes());
+            if is("BLOCK") {
+                return true;
+            }
+            if is("STREAMS") {
+                return false;
+            }
+            let values = match () {
+                () if is("GROUP") => 2,
+                () if is("COUNT") || is("CLAIM") => 1,
+                () => 0,
+            };
+            args.by_ref().take(values).for_each(drop);
+        }
+        false
     }
 
     /// Returns what is sent to the server with this `run_id`.
@@ -332,15 +371,46 @@ mod tests {
             Command::write("BLPOP").key("k").arg(1),
             Command::read("XREAD").arg("BLOCK").arg(0).arg("STREAMS").key("s").arg("$"),
             Command::read("XREAD").arg("COUNT").arg(1).arg("block").arg(0).arg("STREAMS").key("s"),
+            Command::read("XREAD").arg("COUNT").arg(1).arg("BLOCK").arg(0).arg("STREAMS").arg("s"),
+            Command::write("XREADGROUP").arg("GROUP").arg("STREAMS").arg("c").arg("BLOCK").arg(0),
+            Command::write("XREADGROUP").arg("GROUP").key("g").key("c").arg("BLOCK").arg(0),
         ];
         for read in reads {
             assert!(read.check(Shape::Plain).is_err(), "{read:?}");
             assert!(read.check(Shape::Blocking).is_ok(), "{read:?}");
         }
-        let plain = Command::read("XREAD").arg("STREAMS").key("BLOCK").arg("0");
-        assert!(plain.check(Shape::Plain).is_ok());
-        assert!(Command::write("CLIENT").arg("REPLY").arg("OFF").check(Shape::Plain).is_err());
-        assert!(Command::read("CLIENT").arg("LIST").check(Shape::Plain).is_ok());
+        let plain = [
+            Command::read("XREAD").arg("STREAMS").key("BLOCK").arg("0"),
+            Command::read("XREAD").arg("STREAMS").arg("BLOCK").arg("0"),
+            Command::write("XREADGROUP").arg("GROUP").arg("BLOCK").arg("block").arg("STREAMS"),
+            Command::read("CLIENT").arg("LIST"),
+            Command::write("SCRIPT").arg("LOAD").arg("return 1"),
+            Command::write("FUNCTION").arg("LOAD").arg("FLUSH"),
+            Command::write("FUNCTION").arg("RESTORE").arg("x").arg("APPEND"),
+            Command::read("CLUSTER").arg("SLOTS"),
+        ];
+        for plain in plain {
+            assert!(plain.check(Shape::Plain).is_ok(), "{plain:?}");
+        }
+        for (name, sub) in [
+            ("CLIENT", "REPLY"),
+            ("CLIENT", "tracking"),
+            ("CLIENT", "NO-EVICT"),
+            ("CLIENT", "NO-TOUCH"),
+            ("CLIENT", "SETNAME"),
+            ("CLIENT", "PAUSE"),
+            ("SCRIPT", "FLUSH"),
+            ("FUNCTION", "flush"),
+            ("CLUSTER", "RESET"),
+            ("CLUSTER", "FLUSHSLOTS"),
+            ("REPLICAOF", "NO"),
+            ("SLAVEOF", "NO"),
+        ] {
+            let command = Command::write(name).arg(sub).arg("x");
+            assert!(command.check(Shape::Blocking).is_err(), "{name} {sub}");
+        }
+        let restore = Command::write("FUNCTION").arg("RESTORE").arg("x").arg("FLUSH");
+        assert!(restore.check(Shape::Plain).is_err());
     }
 
     #[test]

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use trine_core::{Durability, Secret, Span};
 
+use crate::facts::Stated;
 use crate::namespace;
 
 pub(crate) use address::{Address, Credentials, Target};
@@ -65,8 +66,9 @@ pub struct RedisConfig {
     /// 1024.
     #[serde(default = "defaults::subscription_buffer")]
     pub subscription_buffer: NonZeroU32,
-    /// What a write survives, where the server does not let its user ask.
-    /// Default: `async` with a window of 1d.
+    /// What a write survives, where the server does not let its user ask;
+    /// `synced` counts on a single server only. Default: `async` with a window
+    /// of 1d.
     #[serde(default)]
     pub durability: Option<Durability>,
     /// Longest time between two looks at who is master of what; trouble has a
@@ -130,6 +132,10 @@ impl ServerConfig {
 }
 
 /// How TLS is spoken.
+///
+/// The files are read again when they have changed: connections that are made
+/// from then on have what is in them, those that exist go on. While they are not
+/// in order, what they were before stays in use.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
@@ -140,8 +146,9 @@ pub struct TlsConfig {
     pub cert_file: Option<PathBuf>,
     /// Its key in PEM. Default: none.
     pub key_file: Option<PathBuf>,
-    /// The name that the certificate of the server must have. Default: the host
-    /// of the URL.
+    /// The name that the certificates of all servers must have. Default: the
+    /// host of the URL; of those that a cluster or sentinels name, the host that
+    /// they announce.
     pub server_name: Option<String>,
 }
 
@@ -300,6 +307,12 @@ impl RedisConfig {
     /// Fails with every broken rule, each with the path of its setting.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.targets().map(|_targets| ())
+    }
+
+    /// Returns what is said of what writes survive.
+    pub(crate) fn stated(&self) -> Stated {
+        let fails_over = !matches!(self.server, ServerConfig::Single { .. });
+        Stated { declared: self.durability, fails_over }
     }
 
     /// Reads the URLs, and checks everything else on the way.

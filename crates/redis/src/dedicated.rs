@@ -44,7 +44,11 @@ pub struct Dedicated {
 }
 
 impl RedisPool {
-    /// Waits for a connection of one's own.
+    /// Waits for a connection of one's own: `dedicated.acquire_timeout` for a
+    /// free one, `response_timeout` where it has to be asked whether it is still
+    /// there, and `connect_timeout` where it has to be made. The deadline of the
+    /// current [`CallContext`] bounds all of it. While the server is known to be
+    /// away, it fails at once.
     ///
     /// Cancel-safe. A shutdown waits until it is dropped, and ends the command
     /// that is under way on it when the deadline has passed.
@@ -71,6 +75,9 @@ impl RedisPool {
         };
         let failed = |trouble: Trouble| trouble.into_error(at(), crate::Access::Read);
         let node = self.shared.topology.node(slot).map_err(failed)?;
+        if let Some(refusal) = node.refusal() {
+            return Err(failed(Trouble::Away(refusal)));
+        }
         let getting = node.dedicated.get();
         let got = match CallContext::current().deadline() {
             None => getting.await,
@@ -120,6 +127,8 @@ impl Dedicated {
     /// # Errors
     ///
     /// As [`RedisPool::run`], and `Unavailable` once the connection is closed.
+    /// A shutdown that ends the command leaves a write `OutcomeUnknown`;
+    /// `Closed` says that nothing was sent.
     pub async fn run(&mut self, command: &Command, time_out: Duration) -> Result<Value> {
         let at = self.at.clone();
         if let Err(why) = command.check(Shape::Blocking) {
@@ -128,15 +137,27 @@ impl Dedicated {
         let Some(connection) = self.object.as_deref_mut() else {
             return Err(Error::unavailable(at, Unavailable::Broken));
         };
-        let until = CallContext::current().deadline();
-        let bound = Deadline::after(time_out).or_earlier(until);
+        if self.closing.is_cancelled() {
+            return Err(Error::Closed { at });
+        }
+        let bound = Deadline::after(time_out);
+        let (bound, limit) = match CallContext::current().deadline() {
+            Some(until) if until < bound => (until, "deadline of the call"),
+            _ => (bound, "time-out of the call"),
+        };
+        let after = bound.remaining();
+        if after.is_zero() {
+            return Err(Trouble::TooLate.into_error(at, command.access()));
+        }
         // Whatever happens before the reply is there leaves it so.
         connection.is_busy = true;
         let working = self.closing.run_until_cancelled(exchange(connection, command));
         let outcome = match bound.limit(working).await {
             Some(Some(outcome)) => outcome,
-            Some(None) => Err(Trouble::Closed),
-            None => Err(Trouble::Late { after: time_out, limit: "time-out of the call" }),
+            // The command may have been carried out before the shutdown ended
+            // the wait for its reply.
+            Some(None) => Err(Trouble::broken()),
+            None => Err(Trouble::Late { after, limit }),
         };
         match &outcome {
             Ok(_) => connection.is_busy = false,

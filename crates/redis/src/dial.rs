@@ -1,4 +1,5 @@
 mod login;
+mod pulse;
 mod refusal;
 mod tls;
 
@@ -14,12 +15,15 @@ use redis::{AsyncConnectionConfig, ProtocolVersion, PushInfo, RedisConnectionInf
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
-use trine_core::{Deadline, Durability};
+use trine_core::Deadline;
 
 use crate::config::{Address, Credentials};
+use crate::facts::Stated;
 use crate::{RedisConfig, ServerFacts};
 
 pub(crate) use login::auth;
+pub(crate) use pulse::Pulse;
+use pulse::Pulsed;
 pub(crate) use refusal::{Reason, Refusal};
 use tls::Tls;
 
@@ -38,6 +42,7 @@ pub(crate) struct Dialed {
     pub(crate) connection: MultiplexedConnection,
     pub(crate) driver: Driver,
     pub(crate) facts: ServerFacts,
+    pub(crate) pulse: Pulse,
 }
 
 /// What a connection is for.
@@ -57,7 +62,7 @@ pub(crate) struct Dialer {
     tls: Option<Arc<Tls>>,
     connect_timeout: Duration,
     response_timeout: Duration,
-    durability: Option<Durability>,
+    stated: Stated,
 }
 
 impl Dialer {
@@ -75,7 +80,7 @@ impl Dialer {
             tls: tls.then(|| Arc::new(Tls::new(&config.tls))),
             connect_timeout: config.connect_timeout.get(),
             response_timeout: config.response_timeout.get(),
-            durability: config.durability,
+            stated: config.stated(),
         }
     }
 
@@ -200,6 +205,8 @@ impl Attempt<'_> {
                 settings = settings.set_password(credentials.password.expose());
             }
         }
+        let pulse = Pulse::default();
+        let stream = Pulsed::new(stream, &pulse);
         let opening = MultiplexedConnection::new_with_config(&settings, stream, config);
         let opened = self.phase("login", opening).await?;
         let (mut connection, driver) = opened.map_err(Reason::of_driver)?;
@@ -208,8 +215,8 @@ impl Attempt<'_> {
         let greeting = login::greet(&mut connection, protocol, credentials, name);
         let greeted = self.phase("login", alongside(&mut driver, greeting)).await?;
         let reply = greeted.unwrap_or(Err(Reason::Closed))?;
-        let facts = reply.into_facts(self.name, self.dialer.durability)?;
-        Ok(Dialed { connection, driver, facts })
+        let facts = reply.into_facts(self.name, self.dialer.stated)?;
+        Ok(Dialed { connection, driver, facts, pulse })
     }
 }
 
@@ -219,7 +226,11 @@ fn prepared(stream: TcpStream) -> std::io::Result<TcpStream> {
         .with_time(KEEPALIVE_AFTER)
         .with_interval(KEEPALIVE_EVERY)
         .with_retries(KEEPALIVE_TRIES);
-    SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+    let socket = SockRef::from(&stream);
+    socket.set_tcp_keepalive(&keepalive)?;
+    // Nothing is asked while something that was sent is not confirmed.
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(KEEPALIVE_AFTER + KEEPALIVE_EVERY * KEEPALIVE_TRIES))?;
     Ok(stream)
 }
 
@@ -234,4 +245,18 @@ pub(crate) async fn alongside<F: Future>(driver: &mut Driver, work: F) -> Option
     }
     // The driver answers what is under way before it ends.
     work.now_or_never()
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_kernel_notices_a_peer_that_is_gone_while_it_sends() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let stream = prepared(stream).unwrap();
+        let bound = SockRef::from(&stream).tcp_user_timeout().unwrap();
+        assert_eq!(bound, Some(Duration::from_secs(30)));
+    }
 }

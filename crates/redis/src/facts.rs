@@ -1,7 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use trine_core::{Durability, Span};
+use trine_core::{Durability, Health, Span};
 
 /// A server as a connection to it has found it.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,11 +26,29 @@ pub struct ServerFacts {
     pub max_memory: u64,
     /// What it does at that limit, such as `"noeviction"`.
     pub policy: Box<str>,
-    /// What an acknowledged write survives.
+    /// What an acknowledged write survives, never more than this server's
+    /// settings promise:
+    ///
+    /// * `Synced`: the log is synced before each answer (`appendfsync always`),
+    ///   and no other server can take over.
+    /// * `Async` of 2 s: it is synced every second, or always with a successor
+    ///   that may lack what was answered last. How much a fail-over loses has
+    ///   no bound: it is what the old master had not sent.
+    /// * `Async` of 30 s: the kernel writes the log when it likes, be it always
+    ///   (`appendfsync no`) or during a rewrite (`no-appendfsync-on-rewrite`).
+    /// * `Async` of the shortest interval of `save` for which one change is
+    ///   enough, without a log: a snapshot begins so long after the one before,
+    ///   and what it takes to write one comes on top. The end of the process
+    ///   counts as a loss of power here. An interval for which more changes
+    ///   are needed promises nothing to the last of them.
+    /// * `Memory`: none of these.
     pub durability: Durability,
     /// Where that is from.
     pub durability_source: DurabilitySource,
     pub(crate) mode: Mode,
+    pub(crate) is_loading: bool,
+    /// Whether it has told that its cluster is down.
+    pub(crate) has_lost_cluster: bool,
 }
 
 /// What part a server plays.
@@ -99,6 +117,15 @@ impl fmt::Display for Mode {
     }
 }
 
+/// What the configuration says of what writes survive.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stated {
+    /// Where the server does not say.
+    pub(crate) declared: Option<Durability>,
+    /// Whether another server may take over.
+    pub(crate) fails_over: bool,
+}
+
 /// Redis holds the write to its log back while a sync is under way, for two
 /// seconds at most.
 const EVERY_SECOND: Span = Span::secs(2);
@@ -121,9 +148,10 @@ impl ServerFacts {
             lines.into_iter().find(|(key, _)| *key == name).map(|(_, value)| value.trim())
         };
         let number = |name| field(name).and_then(|text| text.parse().ok()).unwrap_or_default();
-        let mode = match field("redis_mode") {
-            Some("cluster") => Mode::Cluster,
-            Some("sentinel") => Mode::Sentinel,
+        // Valkey calls it by the second name.
+        let mode = match (field("redis_mode").or(field("server_mode")), field("cluster_enabled")) {
+            (Some("cluster"), _) | (None, Some("1")) => Mode::Cluster,
+            (Some("sentinel"), _) => Mode::Sentinel,
             _ => Mode::Standalone,
         };
         let role = match (mode, field("role")) {
@@ -144,25 +172,36 @@ impl ServerFacts {
             durability: Durability::Async { window: UNKNOWN },
             durability_source: DurabilitySource::Assumed,
             mode,
+            is_loading: number("loading") > 0,
+            has_lost_cluster: false,
         })
     }
 
     /// Fills in the durability from what the server answered, else from what
     /// the configuration declares.
-    pub(crate) fn set_durability(
-        &mut self,
-        settings: Option<&Persistence>,
-        declared: Option<Durability>,
-    ) {
-        let known = settings.map(|settings| {
-            // What a replica was not sent is lost by a fail-over.
-            let can_fail_over = self.replicas > 0 || self.mode == Mode::Cluster;
-            (settings.durability(can_fail_over), DurabilitySource::Server)
-        });
-        let declared = declared.map(|declared| (declared, DurabilitySource::Declared));
-        if let Some((durability, source)) = known.or(declared) {
-            self.durability = durability;
-            self.durability_source = source;
+    pub(crate) fn set_durability(&mut self, settings: Option<&Persistence>, stated: Stated) {
+        let known = settings.map(|settings| (settings.durability(), DurabilitySource::Server));
+        let declared = stated.declared.map(|declared| (declared, DurabilitySource::Declared));
+        let Some((durability, source)) = known.or(declared) else { return };
+        // What a replica was not sent is lost by a fail-over.
+        let fails_over = stated.fails_over || self.replicas > 0 || self.mode == Mode::Cluster;
+        self.durability = match durability {
+            Durability::Synced if fails_over => Durability::Async { window: EVERY_SECOND },
+            durability => durability,
+        };
+        self.durability_source = source;
+    }
+
+    /// Returns how well it serves.
+    pub(crate) fn health(&self) -> Health {
+        if self.is_loading {
+            Health::down("it is loading its data, and takes no calls")
+        } else if self.has_lost_cluster {
+            Health::down("it says that the cluster is down, and takes no calls")
+        } else if self.role == Role::Replica {
+            Health::degraded("it is a replica, and takes no writes")
+        } else {
+            Health::up()
         }
     }
 
@@ -172,15 +211,21 @@ impl ServerFacts {
     }
 }
 
-/// What `CONFIG GET appendonly appendfsync save` answers.
+/// What a server says of its persistence.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Persistence {
-    pub(crate) append_only: bool,
-    pub(crate) sync: String,
-    pub(crate) save: String,
+    append_only: bool,
+    sync: String,
+    /// Whether the log is not synced while it is written anew.
+    rests_on_rewrite: bool,
+    save: String,
 }
 
 impl Persistence {
+    /// What is asked of it by `CONFIG GET`.
+    pub(crate) const SETTINGS: [&str; 4] =
+        ["appendonly", "appendfsync", "no-appendfsync-on-rewrite", "save"];
+
     /// Reads names and values in turn.
     pub(crate) fn read(reply: &crate::Value) -> Option<Self> {
         let mut words = reply.as_array()?.iter().map(|value| value.as_text().unwrap_or_default());
@@ -191,6 +236,7 @@ impl Persistence {
             match name {
                 "appendonly" => found.append_only = value == "yes",
                 "appendfsync" => value.clone_into(&mut found.sync),
+                "no-appendfsync-on-rewrite" => found.rests_on_rewrite = value == "yes",
                 "save" => value.clone_into(&mut found.save),
                 _ => {}
             }
@@ -198,21 +244,26 @@ impl Persistence {
         is_any.then_some(found)
     }
 
-    fn durability(&self, can_fail_over: bool) -> Durability {
+    fn durability(&self) -> Durability {
         match (self.append_only, &*self.sync) {
-            (true, "always") if !can_fail_over => Durability::Synced,
-            (true, "always" | "everysec") => Durability::Async { window: EVERY_SECOND },
+            (true, "always") if !self.rests_on_rewrite => Durability::Synced,
+            (true, "everysec") if !self.rests_on_rewrite => {
+                Durability::Async { window: EVERY_SECOND }
+            }
             (true, _) => Durability::Async { window: KERNEL },
             (false, _) => self.snapshots(),
         }
     }
 
-    /// A snapshot is taken this many seconds after the first change at most.
+    /// One change alone is in a snapshot only where one is enough for it.
     fn snapshots(&self) -> Durability {
-        let seconds = self.save.split_whitespace().step_by(2);
-        let longest = seconds.filter_map(|text| text.parse().ok()).max();
-        longest
-            .map_or(Durability::Memory, |longest| Durability::Async { window: Span::secs(longest) })
+        let words: Vec<&str> = self.save.split_whitespace().collect();
+        let seconds = words.chunks(2).filter_map(|pair| match pair {
+            [seconds, "0" | "1"] => seconds.parse().ok(),
+            _ => None,
+        });
+        let window = seconds.min().map(Span::secs);
+        window.map_or(Durability::Memory, |window| Durability::Async { window })
     }
 }
 
@@ -234,28 +285,98 @@ mod tests {
     }
 
     #[test]
-    fn durability_is_never_more_than_the_server_keeps() {
-        let durability = |append_only, sync: &str, save: &str, fails_over| {
-            let (sync, save) = (sync.to_owned(), save.to_owned());
-            Persistence { append_only, sync, save }.durability(fails_over)
+    fn the_mode_is_found_whatever_its_name() {
+        let mode = |line: &str| {
+            let info = INFO.replace("redis_mode:standalone", line);
+            ServerFacts::read(&"h:1".into(), &info).unwrap().mode
         };
-        let within = |secs| Durability::Async { window: Span::secs(secs) };
-        assert_eq!(durability(true, "always", "", false), Durability::Synced);
-        assert_eq!(durability(true, "always", "", true), within(2));
-        assert_eq!(durability(true, "everysec", "", false), within(2));
-        assert_eq!(durability(true, "no", "", false), within(30));
-        assert_eq!(durability(false, "always", "3600 1 300 100", false), within(3600));
-        assert_eq!(durability(false, "always", "", false), Durability::Memory);
+        assert_eq!(mode("redis_mode:standalone"), Mode::Standalone);
+        assert_eq!(mode("redis_mode:cluster"), Mode::Cluster);
+        // Valkey 8.
+        let valkey =
+            |mode| format!("server_name:valkey\r\nvalkey_version:8.0.1\r\nserver_mode:{mode}");
+        assert_eq!(mode(&valkey("cluster")), Mode::Cluster);
+        assert_eq!(mode(&valkey("sentinel")), Mode::Sentinel);
+        assert_eq!(mode(&valkey("standalone")), Mode::Standalone);
+        // One that says neither.
+        assert_eq!(mode("cluster_enabled:1"), Mode::Cluster);
+        assert_eq!(mode("cluster_enabled:0"), Mode::Standalone);
+    }
+
+    const ALONE: Stated = Stated { declared: None, fails_over: false };
+
+    /// Returns the durability of a server without replicas.
+    fn durability(append_only: &str, sync: &str, rests: &str, save: &str) -> Durability {
+        let values = [append_only, sync, rests, save];
+        let words = Persistence::SETTINGS.into_iter().zip(values).flat_map(<[&str; 2]>::from);
+        let reply =
+            crate::Value::Array(words.map(|word| crate::Value::Bytes(word.into())).collect());
+        let settings = Persistence::read(&reply).unwrap();
+        let mut facts = facts("connected_slaves:0");
+        facts.set_durability(Some(&settings), ALONE);
+        assert_eq!(facts.durability_source, DurabilitySource::Server);
+        facts.durability
+    }
+
+    fn facts(replicas: &str) -> ServerFacts {
+        let info = INFO.replace("connected_slaves:1", replicas);
+        ServerFacts::read(&"h:1".into(), &info).unwrap()
+    }
+
+    fn within(secs: u64) -> Durability {
+        Durability::Async { window: Span::secs(secs) }
+    }
+
+    #[test]
+    fn durability_is_never_more_than_the_server_keeps() {
+        assert_eq!(durability("yes", "always", "no", ""), Durability::Synced);
+        assert_eq!(durability("yes", "everysec", "no", ""), within(2));
+        assert_eq!(durability("yes", "no", "no", ""), within(30));
+        for sync in ["always", "everysec", "no"] {
+            assert_eq!(durability("yes", sync, "yes", ""), within(30), "{sync}");
+        }
+        assert_eq!(durability("no", "always", "no", ""), Durability::Memory);
+    }
+
+    #[test]
+    fn a_snapshot_counts_where_one_change_is_enough() {
+        let save = |save| durability("no", "always", "no", save);
+        assert_eq!(save("3600 1 300 100 60 10000"), within(3600));
+        assert_eq!(save("3600 1 60 1"), within(60));
+        assert_eq!(save("300 100 60 10000"), Durability::Memory);
+        assert_eq!(save("3600"), Durability::Memory);
+    }
+
+    #[test]
+    fn a_fail_over_may_lose_what_was_synced() {
+        let synced = Persistence { append_only: true, sync: "always".into(), ..Default::default() };
+        let is_synced = |mut facts: ServerFacts, stated: Stated| {
+            facts.set_durability(Some(&synced), stated);
+            facts.durability == Durability::Synced
+        };
+        assert!(is_synced(facts("connected_slaves:0"), ALONE));
+        assert!(!is_synced(facts("connected_slaves:1"), ALONE));
+        // Sentinels may find replicas that are away at present.
+        let watched = Stated { fails_over: true, ..ALONE };
+        assert!(!is_synced(facts("connected_slaves:0"), watched));
+        let mut node = facts("connected_slaves:0");
+        node.mode = Mode::Cluster;
+        assert!(!is_synced(node, ALONE));
+        let mut declared = facts("connected_slaves:0");
+        declared.set_durability(None, Stated { declared: Some(Durability::Synced), ..watched });
+        assert_eq!(declared.durability, within(2));
+        assert_eq!(declared.durability_source, DurabilitySource::Declared);
     }
 
     #[test]
     fn what_the_server_says_goes_before_what_is_declared() {
-        let mut facts = ServerFacts::read(&"h:1".into(), INFO).unwrap();
-        facts.set_durability(None, None);
+        let mut facts = facts("connected_slaves:0");
+        facts.set_durability(None, ALONE);
         assert_eq!(facts.durability_source, DurabilitySource::Assumed);
-        facts.set_durability(None, Some(Durability::Synced));
+        let declared = Stated { declared: Some(Durability::Synced), ..ALONE };
+        facts.set_durability(None, declared);
         assert_eq!(facts.durability, Durability::Synced);
-        facts.set_durability(Some(&Persistence::default()), Some(Durability::Synced));
+        facts.set_durability(Some(&Persistence::default()), declared);
         assert_eq!(facts.durability, Durability::Memory);
         assert_eq!(facts.durability_source, DurabilitySource::Server);
     }

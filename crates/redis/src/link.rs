@@ -1,15 +1,13 @@
 mod actor;
+mod live;
 mod trouble;
 
-use std::borrow::Cow;
 use std::fmt;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use redis::Pipeline;
-use redis::aio::MultiplexedConnection;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use trine_core::{Backoff, Deadline, TaskHandle, Tasks};
@@ -18,8 +16,10 @@ use crate::command::Form;
 use crate::config::Address;
 use crate::dial::{Dialed, Dialer, Refusal};
 use crate::service::Counters;
-use crate::{Command, ServerFacts, Value};
+use crate::{Command, Value};
 
+pub(crate) use live::Live;
+use live::{Doubt, Ready};
 pub(crate) use trouble::Trouble;
 
 /// What one command came to.
@@ -41,27 +41,12 @@ struct Shared {
     backoff: Backoff,
     live: ArcSwapOption<Live>,
     state: watch::Sender<State>,
-    /// Told when a reply is late.
-    suspected: Notify,
+    /// Told when a reply is late, or nobody waits for it any more.
+    suspected: Arc<Notify>,
     /// Told whenever the connection breaks or cannot be made.
     trouble: Arc<Notify>,
     stop: CancellationToken,
     counters: Counters,
-}
-
-/// A connection that works.
-pub(crate) struct Live {
-    pub(crate) connection: MultiplexedConnection,
-    pub(crate) facts: ServerFacts,
-}
-
-/// A connection and what it is to carry.
-type Ready<'a> = (MultiplexedConnection, Cow<'a, redis::Cmd>);
-
-impl Live {
-    fn ready<'a>(&self, command: &'a Command, form: Form) -> Ready<'a> {
-        (self.connection.clone(), command.packed(&self.facts.run_id, form))
-    }
 }
 
 #[derive(Clone)]
@@ -90,7 +75,7 @@ impl Link {
             backoff: backoff.clone(),
             live: ArcSwapOption::empty(),
             state: watch::Sender::new(State::Idle),
-            suspected: Notify::new(),
+            suspected: Arc::new(Notify::new()),
             trouble: Arc::clone(trouble),
             stop,
             counters: counters.clone(),
@@ -101,6 +86,14 @@ impl Link {
     /// Returns the connection, if it works at this moment.
     pub(crate) fn live(&self) -> Option<Arc<Live>> {
         self.shared.live.load_full()
+    }
+
+    /// Returns why there is no connection while the next attempt is only due.
+    pub(crate) fn refusal(&self) -> Option<Arc<Refusal>> {
+        match &*self.shared.state.borrow() {
+            State::Waiting(refusal) => Some(Arc::clone(refusal)),
+            _ => None,
+        }
     }
 
     /// Has the link kept up from now on, beginning with a connection that was
@@ -192,6 +185,20 @@ impl Link {
         }
     }
 
+    /// Sends the command that is made for the server with the `run_id` that it
+    /// is told, and returns that with the reply.
+    pub(crate) async fn run_for(
+        &self,
+        tasks: &Tasks,
+        until: Option<Deadline>,
+        command: impl FnOnce(&str) -> Command,
+    ) -> Result<(Value, Arc<str>), Trouble> {
+        let live = self.connected(tasks, until).await?;
+        let command = command(&live.facts.run_id);
+        let value = self.send(live.ready(&command, Form::Digest), until).await?;
+        Ok((value, Arc::clone(&live.facts.run_id)))
+    }
+
     /// Returns what a command needs to be sent, if the connection works at this
     /// moment.
     fn ready<'a>(&self, command: &'a Command, form: Form) -> Option<Ready<'a>> {
@@ -247,21 +254,12 @@ impl Link {
         asking: bool,
         until: Option<Deadline>,
     ) -> Vec<Outcome> {
+        let forms = live.forms(commands, form);
         let mut pipeline = Pipeline::with_capacity(commands.len());
-        let mut known: Vec<&str> = Vec::new();
-        for command in commands {
+        for (command, form) in commands.iter().zip(forms) {
             if asking {
                 pipeline.cmd("ASKING");
             }
-            // The first time as a whole: one that the server did not know would
-            // be carried out after those that follow it.
-            let form = match command.script() {
-                Some(script) if commands.len() > 1 && !known.contains(&script.digest()) => {
-                    known.push(script.digest());
-                    Form::Text
-                }
-                _ => form,
-            };
             pipeline.add_command(command.packed(&live.facts.run_id, form).into_owned());
         }
         let mut connection = live.connection.clone();
@@ -270,7 +268,10 @@ impl Link {
             Ok(replies) => {
                 let step = if asking { 2 } else { 1 };
                 let replies = replies.into_iter().skip(step - 1).step_by(step);
-                replies.map(|reply| Trouble::checked(Value::new(reply))).collect()
+                let outcomes: Vec<_> =
+                    replies.map(|reply| Trouble::checked(Value::new(reply))).collect();
+                live.note_scripts(commands, &outcomes);
+                outcomes
             }
             Err(trouble) => commands.iter().map(|_| Err(trouble.clone())).collect(),
         }
@@ -286,21 +287,22 @@ impl Link {
     ) -> Result<T, Trouble> {
         let bound = self.shared.dialer.response_timeout();
         let left = until.map(Deadline::remaining).filter(|left| *left < bound);
+        if left.is_some_and(|left| left.is_zero()) {
+            return Err(Trouble::TooLate);
+        }
+        let doubt = Doubt::of(&self.shared.suspected);
         let sent = match (left, until) {
-            (Some(Duration::ZERO), _) => return Err(Trouble::TooLate),
             (Some(left), Some(until)) => {
                 let sent = until.limit(sending).await;
                 sent.ok_or(Trouble::Late { after: left, limit: "deadline of the call" })?
             }
             _ => sending.await,
         };
-        sent.map_err(|error| {
-            if error.is_timeout() {
-                self.shared.suspected.notify_one();
-                return Trouble::Late { after: bound, limit: "response_timeout" };
-            }
-            Trouble::Lost(error)
-        })
+        if sent.as_ref().is_err_and(redis::RedisError::is_timeout) {
+            return Err(Trouble::Late { after: bound, limit: "response_timeout" });
+        }
+        doubt.clear();
+        sent.map_err(Trouble::Lost)
     }
 
     /// Sends the credentials again on the connection, if there is one.

@@ -42,15 +42,20 @@ impl Namespace {
     /// Returns the namespace of `instance`, such as `"cache.default"`, in the
     /// application `app`, such as `"shop:prod"`.
     ///
+    /// None is inside another: the point tells where the instance is.
+    ///
     /// # Errors
     ///
     /// Fails with `Invalid` unless both are 1 to 128 letters, digits, `-`, `_`
-    /// and `.`, for `app` with single `:` between them; `fence` is no instance.
+    /// and `.`: `instance` with at least one `.`, `app` with single `:` between
+    /// them and no `.` after the first `:`.
     pub fn new(app: &str, instance: &str) -> Result<Self, InvalidKey> {
         check_app(app)?;
-        let is_fine = is_name(instance) && instance.len() <= Self::MAX_NAME && instance != FENCE;
-        if !is_fine {
-            return Err(InvalidKey("an instance is 1 to 128 letters, digits, `-`, `_` and `.`"));
+        let has_point = instance.contains('.');
+        if !(is_name(instance) && has_point && instance.len() <= Self::MAX_NAME) {
+            return Err(InvalidKey(
+                "an instance is 1 to 128 letters, digits, `-`, `_` and `.`, with at least one `.`",
+            ));
         }
         Ok(Self { prefix: format!("{app}:{instance}:").into(), app: app.len() })
     }
@@ -115,11 +120,13 @@ impl fmt::Debug for Namespace {
 }
 
 pub(crate) fn check_app(app: &str) -> Result<(), InvalidKey> {
-    if app.len() <= Namespace::MAX_NAME && app.split(':').all(is_name) {
+    let has_late_point = app.split(':').skip(1).any(|part| part.contains('.'));
+    if app.len() <= Namespace::MAX_NAME && app.split(':').all(is_name) && !has_late_point {
         return Ok(());
     }
     Err(InvalidKey(
-        "a namespace is 1 to 128 letters, digits, `-`, `_` and `.`, with single `:` between them",
+        "a namespace is 1 to 128 letters, digits, `-`, `_` and `.`, with single `:` between them \
+         and no `.` after the first `:`",
     ))
 }
 
@@ -170,9 +177,13 @@ mod tests {
         for app in ["", ":", "a:", ":a", "a::b", "a b", "a{b}", "a*", &"a".repeat(129)] {
             assert!(Namespace::new(app, "cache.default").is_err(), "{app}");
         }
-        for instance in ["", "a:b", "fence", "{a}", "a*", &"a".repeat(129)] {
+        for instance in ["", "a:b", "fence", "{a}", "a*", &format!("a.{}", "a".repeat(127))] {
             assert!(Namespace::new("shop", instance).is_err(), "{instance}");
         }
+        // `shop` with the one would be around `shop:prod`, with all its instances.
+        assert!(Namespace::new("shop", "prod").is_err());
+        assert!(Namespace::new("shop:cache.default", "a.b").is_err());
+        assert!(Namespace::new("shop.example:prod", "cache.default").is_ok());
         assert_eq!((namespace().app(), namespace().instance()), ("shop:prod", "cache.default"));
     }
 
@@ -201,6 +212,17 @@ mod tests {
                 prop_assert_eq!(slot(mark.as_bytes()), slot(key.as_bytes()));
                 prop_assert_eq!(namespace().strip(&mark), None);
                 prop_assert_eq!(namespace().strip(&key), Some(&*part));
+            }
+        }
+
+        #[test]
+        fn no_namespace_is_inside_another(
+            apps in prop::array::uniform2("[a.]{1,2}(:[a.]{1,2}){0,2}"),
+            instances in prop::array::uniform2("[a.]{1,2}"),
+        ) {
+            let [one, other] = [0, 1].map(|n: usize| Namespace::new(&apps[n], &instances[n]));
+            if let (Ok(one), Ok(other)) = (one, other) {
+                prop_assert!(one == other || !one.prefix().starts_with(other.prefix()), "{one:?} {other:?}");
             }
         }
 

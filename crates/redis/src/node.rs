@@ -2,16 +2,17 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use futures_util::future::join_all;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use trine_core::{Backoff, Deadline, Tasks};
 
 use crate::config::Address;
 use crate::dedicated::{self, Pool};
-use crate::dial::{Dialed, Dialer};
+use crate::dial::{Dialed, Dialer, Refusal};
 use crate::link::{Link, Live, Outcome, Trouble};
 use crate::service::Counters;
-use crate::{Command, DedicatedConfig, RedisConfig};
+use crate::{Command, DedicatedConfig, RedisConfig, Value};
 
 /// What every node of one configuration is made with.
 #[derive(Clone)]
@@ -42,6 +43,13 @@ impl NodeMaker {
             dedicated: config.dedicated.clone(),
             stop,
         }
+    }
+
+    /// Returns one for tests that connect to nobody.
+    #[cfg(test)]
+    pub(crate) fn of(config: &RedisConfig, counters: &Counters) -> Self {
+        let dialer = Dialer::new(&"test".into(), config, None, false);
+        Self::new(config, dialer, counters, CancellationToken::new())
     }
 
     /// Returns a node without any connection yet.
@@ -99,6 +107,14 @@ impl Node {
         self.links.iter().find_map(Link::live)
     }
 
+    /// Returns why it is known to be away, if it is.
+    pub(crate) fn refusal(&self) -> Option<Arc<Refusal>> {
+        if self.live().is_some() {
+            return None;
+        }
+        self.links.iter().find_map(Link::refusal)
+    }
+
     pub(crate) async fn connected(
         &self,
         tasks: &Tasks,
@@ -115,6 +131,17 @@ impl Node {
         until: Option<Deadline>,
     ) -> Outcome {
         self.link()?.run(tasks, command, asking, until).await
+    }
+
+    /// Sends the command that is made for the server with the `run_id` that it
+    /// is told, and returns that with the reply.
+    pub(crate) async fn run_for(
+        &self,
+        tasks: &Tasks,
+        until: Option<Deadline>,
+        command: impl FnOnce(&str) -> Command,
+    ) -> Result<(Value, Arc<str>), Trouble> {
+        self.link()?.run_for(tasks, until, command).await
     }
 
     pub(crate) async fn run_all(
@@ -145,10 +172,8 @@ impl Node {
     }
 
     pub(crate) async fn log_in_again(&self, auth: &redis::Cmd) {
-        for link in &self.links {
-            link.log_in_again(auth).await;
-        }
-        // Those on loan are logged in for as long as they live.
+        join_all(self.links.iter().map(|link| link.log_in_again(auth))).await;
+        // Those on loan end when they come back.
         self.dedicated.retain(|_, _| false);
     }
 
@@ -160,6 +185,11 @@ impl Node {
     /// Notes whether the topology names it, and returns whether it did before.
     pub(crate) fn set_named(&self, is_named: bool) -> bool {
         self.is_named.swap(is_named, Ordering::AcqRel)
+    }
+
+    /// Waits until it has left the topology.
+    pub(crate) async fn left(&self) {
+        self.stop.cancelled().await;
     }
 
     /// Takes no new calls.

@@ -1,3 +1,7 @@
+mod set;
+
+pub(crate) use set::SlotSet;
+
 /// How many slots a cluster has.
 pub(crate) const SLOTS: u16 = 16_384;
 

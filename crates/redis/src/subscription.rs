@@ -1,14 +1,18 @@
+mod inbox;
 mod reader;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use redis::{PushInfo, PushKind};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tokio_util::sync::DropGuard;
+use trine_core::CallContext;
 
-use crate::service::Counters;
-use crate::{Error, RedisPool, Result, Unavailable, Value};
+use crate::{Error, RedisPool, Result, Unavailable};
+
+use inbox::Inbox;
+use reader::Reader;
 
 /// What a subscription has to say.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,33 +36,27 @@ pub enum SubscriptionEvent {
 /// The messages of some channels, from the moment it was made until it is
 /// dropped.
 ///
-/// A lost connection is made again and subscribed again by itself, with a
+/// A lost connection, or one to a node that has left the topology, is made again
+/// and subscribed again by itself, with a
 /// [`Gap`](SubscriptionEvent::Gap) at its loss and another when messages come
 /// again: what was published in between is lost, as Redis keeps nothing.
 pub struct Subscription {
-    events: mpsc::Receiver<SubscriptionEvent>,
-    has_gap: Arc<AtomicBool>,
-}
-
-/// Where the connection puts what was pushed: it must not wait.
-struct Outbox {
-    events: mpsc::Sender<SubscriptionEvent>,
-    /// A gap for which there was no room.
-    has_gap: Arc<AtomicBool>,
-    counters: Counters,
+    inbox: Arc<Inbox>,
+    _left: DropGuard,
 }
 
 impl RedisPool {
     /// Subscribes to channels, on a connection of its own.
     ///
     /// In a cluster every node tells what was published on any. Dropping the
-    /// future or the subscription ends it.
+    /// future or the subscription ends it. The deadline of the current
+    /// [`CallContext`] bounds the call, not the subscription.
     ///
     /// # Errors
     ///
     /// Fails with `Invalid` for no channel, with `Denied` if the user may not
-    /// read one of them, and with `Unavailable` if there is no connection to be
-    /// had.
+    /// read one of them, with `Unavailable` if there is no connection to be had,
+    /// and with `Timeout` at the deadline.
     pub async fn subscribe(&self, channels: &[&str]) -> Result<Subscription> {
         const OPERATION: &str = "subscribe";
         let timer = self.shared.counters.begin(OPERATION);
@@ -77,23 +75,29 @@ impl RedisPool {
             return Err(Error::invalid(self.at(operation), "at least one channel is needed"));
         }
         let room = self.shared.config.subscription_buffer.get();
-        let (events, receiver) = mpsc::channel(usize::try_from(room).unwrap_or(1));
-        let has_gap = Arc::new(AtomicBool::new(false));
-        let outbox = Arc::new(Outbox {
-            events,
-            has_gap: Arc::clone(&has_gap),
-            counters: self.shared.counters.clone(),
-        });
+        let room = usize::try_from(room).unwrap_or(1);
+        let inbox = Arc::new(Inbox::new(room, &self.shared.counters));
+        let subscription =
+            Subscription { inbox: Arc::clone(&inbox), _left: inbox.left.clone().drop_guard() };
         let (told, first) = oneshot::channel();
-        let reader = reader::Reader {
+        let reader = Reader {
             channels: channels.iter().map(|channel| (*channel).to_owned()).collect(),
-            outbox,
-            routes: self.shared.topology.clone(),
+            inbox,
+            routes: Arc::clone(&self.shared.topology),
             stop: self.shared.tasks.token(),
         };
         self.shared.tasks.spawn("redis subscription", reader.run(told));
-        match first.await {
-            Ok(Ok(())) => Ok(Subscription { events: receiver, has_gap }),
+        let began = Instant::now();
+        let first = match CallContext::current().deadline() {
+            None => first.await,
+            Some(until) => until.limit(first).await.ok_or_else(|| Error::Timeout {
+                at: self.at(operation),
+                after: began.elapsed(),
+                limit: "deadline of the call",
+            })?,
+        };
+        match first {
+            Ok(Ok(())) => Ok(subscription),
             Ok(Err(trouble)) => Err(trouble.into_error(self.at(operation), crate::Access::Read)),
             Err(_ended) => Err(Error::unavailable(self.at(operation), Unavailable::Broken)),
         }
@@ -105,57 +109,12 @@ impl Subscription {
     ///
     /// Cancel-safe.
     pub async fn next(&mut self) -> Option<SubscriptionEvent> {
-        match self.events.try_recv() {
-            Ok(event) => return Some(event),
-            Err(mpsc::error::TryRecvError::Disconnected) => return None,
-            Err(mpsc::error::TryRecvError::Empty) => {}
-        }
-        // What there was no room for comes after what there was room for.
-        if self.has_gap.swap(false, Ordering::AcqRel) {
-            return Some(SubscriptionEvent::Gap { is_over: true });
-        }
-        self.events.recv().await
-    }
-}
-
-impl Outbox {
-    fn put(&self, event: SubscriptionEvent) {
-        if self.has_gap.load(Ordering::Acquire) {
-            let gap = SubscriptionEvent::Gap { is_over: true };
-            if self.events.try_send(gap).is_err() {
-                return;
-            }
-            self.has_gap.store(false, Ordering::Release);
-        }
-        if self.events.try_send(event).is_err() && !self.has_gap.swap(true, Ordering::AcqRel) {
-            self.counters.gaps.add(1);
-        }
-    }
-
-    fn gap(&self, is_over: bool) {
-        if !is_over {
-            self.counters.gaps.add(1);
-        }
-        if self.events.try_send(SubscriptionEvent::Gap { is_over }).is_err() {
-            self.has_gap.store(true, Ordering::Release);
-        }
-    }
-
-    /// Takes what the server has pushed.
-    fn pushed(&self, push: PushInfo) {
-        if push.kind != PushKind::Message {
-            return;
-        }
-        let mut parts = push.data.into_iter().map(Value::new);
-        let (Some(channel), Some(payload)) = (parts.next(), parts.next()) else { return };
-        let channel = channel.as_text().unwrap_or_default().to_owned();
-        let payload = payload.into_bytes().unwrap_or_default();
-        self.put(SubscriptionEvent::Message { channel, payload });
+        self.inbox.next().await
     }
 }
 
 impl fmt::Debug for Subscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Subscription").field("waiting", &self.events.len()).finish_non_exhaustive()
+        f.debug_struct("Subscription").field("waiting", &self.inbox.len()).finish_non_exhaustive()
     }
 }

@@ -1,3 +1,4 @@
+mod answers;
 mod cluster;
 mod sentinel;
 mod single;
@@ -5,13 +6,17 @@ mod watch;
 
 use std::sync::Arc;
 
+use tokio::sync::{Mutex, MutexGuard};
 use trine_core::{Backoff, Tasks};
 
 use crate::config::{Credentials, Target};
 use crate::dial::{Dialer, Refusal};
 use crate::link::Trouble;
 use crate::node::{Node, NodeMaker};
+use crate::slot::SlotSet;
 use crate::{RedisConfig, ServerConfig};
+
+pub(crate) use cluster::is_down;
 
 use cluster::Cluster;
 use sentinel::Sentinel;
@@ -22,6 +27,8 @@ use single::Single;
 pub(crate) struct Topology {
     maker: NodeMaker,
     kind: Kind,
+    /// Held while credentials are changed.
+    rotation: Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -67,12 +74,25 @@ impl Topology {
                 Kind::Sentinel(Sentinel::new(targets, master, dialer, maker, interval))
             }
         };
-        Self { maker: maker.clone(), kind }
+        Self { maker: maker.clone(), kind, rotation: Mutex::default() }
     }
 
     /// Returns what new connections are made by.
     pub(crate) fn dialer(&self) -> &Dialer {
         &self.maker.dialer
+    }
+
+    /// Waits until nobody else changes credentials.
+    pub(crate) async fn rotation(&self) -> MutexGuard<'_, ()> {
+        self.rotation.lock().await
+    }
+
+    /// Returns the sentinels, if there are any.
+    pub(crate) fn sentinel(&self) -> Option<&Sentinel> {
+        match &self.kind {
+            Kind::Sentinel(sentinel) => Some(sentinel),
+            Kind::Single(_) | Kind::Cluster(_) => None,
+        }
     }
 
     /// Returns the waits between attempts.
@@ -133,6 +153,24 @@ impl Topology {
             Kind::Single(single) => vec![single.node()],
             Kind::Sentinel(sentinel) => sentinel.node().into_iter().collect(),
             Kind::Cluster(cluster) => cluster.masters(),
+        }
+    }
+
+    /// Returns every node that calls may lead to.
+    pub(crate) fn nodes(&self) -> Vec<Arc<Node>> {
+        match &self.kind {
+            Kind::Single(_) | Kind::Sentinel(_) => self.masters(),
+            Kind::Cluster(cluster) => cluster.nodes(),
+        }
+    }
+
+    /// Returns every node that takes writes, with the slots that it has.
+    pub(crate) fn shares(&self) -> Vec<(Arc<Node>, SlotSet)> {
+        match &self.kind {
+            Kind::Cluster(cluster) => cluster.shares(),
+            Kind::Single(_) | Kind::Sentinel(_) => {
+                self.masters().into_iter().map(|node| (node, SlotSet::all())).collect()
+            }
         }
     }
 

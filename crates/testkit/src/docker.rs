@@ -1,4 +1,7 @@
+use std::fs::{self, DirBuilder};
 use std::future::Future;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -6,13 +9,38 @@ use crate::engine;
 use crate::error::{Error, Result};
 use crate::process::find_program;
 use crate::rng::entropy;
-use crate::scratch::at_exit;
+use crate::scratch::{Scratch, at_exit};
 use crate::server::READY_BOUND;
 
 /// Longest wait for a command to the engine.
 const SIGNAL: Duration = Duration::from_secs(30);
 /// Longest wait for a first start, which may fetch the image.
 const PULL: Duration = Duration::from_secs(600);
+
+/// Where a container finds what nobody else is to read.
+pub(crate) const SECRET: &str = "/trine-secret";
+
+/// A file on its way into a container, where whoever the server runs as may read
+/// it; here its folder is closed to others.
+struct SecretFile {
+    path: PathBuf,
+    _scratch: Scratch,
+}
+
+impl SecretFile {
+    fn new(text: &str) -> Result<Self> {
+        let scratch = Scratch::new("docker")?;
+        let folder = scratch.path().join("closed");
+        let path = folder.join("secret");
+        let write = || {
+            DirBuilder::new().mode(0o700).create(&folder)?;
+            fs::write(&path, text)?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o644))
+        };
+        write().map_err(Error::io(format!("write {}", path.display())))?;
+        Ok(Self { path, _scratch: scratch })
+    }
+}
 
 /// A container of this process's own, removed when dropped.
 #[derive(Debug)]
@@ -36,13 +64,21 @@ impl Container {
         Ok(Self { name })
     }
 
-    /// Starts it with what follows `docker run --detach --name …`.
+    /// Starts it with what follows `docker create --name …`, and with `secret` in
+    /// the file [`SECRET`]: neither the list of processes nor `docker inspect`
+    /// shows it.
     pub(crate) async fn run<A: Into<String>>(
         &self,
+        secret: &str,
         args: impl IntoIterator<Item = A>,
     ) -> Result<()> {
-        let head = ["run", "--detach", "--name", &self.name].map(str::to_owned);
-        docker(PULL, head.into_iter().chain(args.into_iter().map(Into::into))).await
+        let head = ["create", "--name", &self.name].map(str::to_owned);
+        docker(PULL, head.into_iter().chain(args.into_iter().map(Into::into))).await?;
+        let file = SecretFile::new(secret)?;
+        let place = format!("{}:{SECRET}", self.name);
+        docker(SIGNAL, ["cp", &file.path.display().to_string(), &place]).await?;
+        drop(file);
+        docker(SIGNAL, ["start", &self.name]).await
     }
 
     pub(crate) async fn kill(&self) -> Result<()> {

@@ -56,6 +56,12 @@ pub(crate) struct Credentials {
 }
 
 impl Credentials {
+    /// Returns those of the default user if `username` is empty.
+    pub(crate) fn new(username: &str, password: Secret) -> Self {
+        let username = (!username.is_empty()).then(|| username.into());
+        Self { username, password }
+    }
+
     pub(crate) fn user(&self) -> &str {
         self.username.as_deref().unwrap_or("default")
     }
@@ -112,9 +118,8 @@ fn credentials(url: &Url) -> Result<Option<Credentials>, &'static str> {
         return if is_named { Err("a user needs a password") } else { Ok(None) };
     };
     let username = decoded(url.username()).ok_or(NOT_TEXT)?;
-    let username = (!username.is_empty()).then(|| username.into());
     let password = Secret::new(decoded(password).ok_or(NOT_TEXT)?);
-    Ok(Some(Credentials { username, password }))
+    Ok(Some(Credentials::new(&username, password)))
 }
 
 fn decoded(text: &str) -> Option<String> {

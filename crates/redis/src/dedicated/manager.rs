@@ -1,16 +1,16 @@
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use deadpool::Runtime;
 use deadpool::managed::{self, Metrics, RecycleError, RecycleResult, Timeouts};
 use futures_util::FutureExt;
 use redis::Cmd;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::DedicatedConfig;
-use crate::config::Address;
+use crate::config::{Address, Credentials};
 use crate::dial::{Dialed, Dialer, Purpose, Refusal, alongside};
 
 /// The connections of one node that callers have for themselves.
@@ -23,6 +23,20 @@ pub(crate) struct Manager {
     address: Address,
     dialer: Arc<Dialer>,
     idle: Duration,
+    /// What was last used before this is as dead as the one that was asked then
+    /// and did not answer: each of them would cost its own time-out.
+    silent_since: Mutex<Option<Instant>>,
+}
+
+impl Manager {
+    fn silent_since(&self) -> Option<Instant> {
+        *self.silent_since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_silent_since(&self, asked: Instant) {
+        let mut since = self.silent_since.lock().unwrap_or_else(PoisonError::into_inner);
+        *since = (*since).max(Some(asked));
+    }
 }
 
 /// A connection whose driver is polled by whoever has it.
@@ -30,12 +44,15 @@ pub(crate) struct Connection {
     pub(crate) dialed: Dialed,
     /// Whether a reply is still to come.
     pub(crate) is_busy: bool,
+    /// As whom it has logged in.
+    credentials: Option<Arc<Credentials>>,
 }
 
 /// Returns a pool without any connection yet.
 pub(crate) fn pool(address: &Address, dialer: &Arc<Dialer>, config: &DedicatedConfig) -> Pool {
     let (address, dialer) = (address.clone(), Arc::clone(dialer));
-    let manager = Manager { address, dialer, idle: config.idle.get() };
+    let idle = config.idle.get();
+    let manager = Manager { address, dialer, idle, silent_since: Mutex::new(None) };
     let mut pool = managed::PoolConfig::new(usize::try_from(config.max.get()).unwrap_or(1));
     // Making and asking a connection are bounded by themselves.
     pool.timeouts =
@@ -50,8 +67,10 @@ impl managed::Manager for Manager {
     type Error = Arc<Refusal>;
 
     async fn create(&self) -> Result<Box<Connection>, Arc<Refusal>> {
-        let dialed = self.dialer.dial(&self.address, Purpose::Dedicated).await?;
-        Ok(Box::new(Connection { dialed, is_busy: false }))
+        let credentials = self.dialer.credentials();
+        let dialing =
+            self.dialer.dial_as(&self.address, Purpose::Dedicated, credentials.as_deref());
+        Ok(Box::new(Connection { dialed: dialing.await?, is_busy: false, credentials }))
     }
 
     async fn recycle(
@@ -65,14 +84,27 @@ impl managed::Manager for Manager {
         if connection.is_busy || driver.as_mut().now_or_never().is_some() {
             return Err(ENDED);
         }
-        if metrics.last_used() < self.idle {
+        let present = self.dialer.credentials();
+        if connection.credentials.as_ref().map(Arc::as_ptr) != present.as_ref().map(Arc::as_ptr) {
+            return Err(ENDED);
+        }
+        let asked = Instant::now();
+        let rest = metrics.last_used();
+        let used = asked.checked_sub(rest).unwrap_or(asked);
+        if self.silent_since().is_some_and(|since| used < since) {
+            return Err(ENDED);
+        }
+        if rest < self.idle {
             return Ok(());
         }
         let ping = Cmd::new().arg("PING").take();
         let asking = alongside(driver, driven.send_packed_command(&ping));
         match timeout(self.dialer.response_timeout(), asking).await {
             Ok(Some(Ok(_))) => Ok(()),
-            _ => Err(ENDED),
+            _ => {
+                self.set_silent_since(asked);
+                Err(ENDED)
+            }
         }
     }
 }

@@ -2,11 +2,10 @@ use std::sync::Arc;
 
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, RedisError};
-use trine_core::Durability;
 
 use super::Reason;
 use crate::config::Credentials;
-use crate::facts::Persistence;
+use crate::facts::{Persistence, Stated};
 use crate::{ServerError, ServerFacts, Value};
 
 /// The oldest version that everything works on.
@@ -29,7 +28,7 @@ pub(super) async fn greet(
     let mut pipeline = Pipeline::new();
     pipeline.add_command(hello(protocol, credentials, name));
     pipeline.cmd("INFO");
-    pipeline.cmd("CONFIG").arg("GET").arg("appendonly").arg("appendfsync").arg("save");
+    pipeline.cmd("CONFIG").arg("GET").arg(&Persistence::SETTINGS);
     let replies = connection.send_packed_commands(&pipeline, 0, 3).await;
     let mut replies = replies.map_err(Reason::of_driver)?.into_iter().map(Value::new);
     let mut next = || replies.next().unwrap_or_default();
@@ -58,7 +57,7 @@ impl Greeting {
     pub(super) fn into_facts(
         self,
         address: &Arc<str>,
-        declared: Option<Durability>,
+        stated: Stated,
     ) -> Result<ServerFacts, Reason> {
         if let Value::Error(error) = self.hello {
             return Err(refused_hello(error));
@@ -72,7 +71,7 @@ impl Greeting {
             return Err(Reason::Version(facts.version));
         }
         let settings = Persistence::read(&self.settings);
-        facts.set_durability(settings.as_ref(), declared);
+        facts.set_durability(settings.as_ref(), stated);
         Ok(facts)
     }
 }

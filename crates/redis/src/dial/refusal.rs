@@ -86,6 +86,16 @@ impl Refusal {
         Self { address: Arc::clone(address), reason }
     }
 
+    /// Tells whether the credentials are wrong.
+    pub(crate) fn is_denial(&self) -> bool {
+        self.reason.kind() == ErrorKind::Denied
+    }
+
+    /// Tells whether the server has said so, rather than nothing.
+    pub(crate) fn is_word(&self) -> bool {
+        matches!(self.reason, Reason::NoMaster(_) | Reason::Server(_))
+    }
+
     /// Nothing of the caller's was sent.
     pub(crate) fn to_error(self: &Arc<Self>, at: At) -> Error {
         let cause = Arc::clone(self).into_cause();

@@ -1,10 +1,13 @@
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::TlsConnector;
+use trine_core::Outage;
 
 use super::Reason;
 use crate::TlsConfig;
@@ -13,22 +16,69 @@ use crate::TlsConfig;
 /// needs no default one.
 pub(super) struct Tls {
     config: TlsConfig,
-    connector: OnceLock<TlsConnector>,
+    made: Mutex<Option<Made>>,
 }
+
+/// What was made of the files, and what they were like then.
+struct Made {
+    connector: TlsConnector,
+    stamps: Vec<Stamp>,
+    /// Of what the files are now.
+    outage: Outage,
+}
+
+/// What changes when a file is written or another one is put in its place:
+/// seconds and nanoseconds of its last change, its number and its length.
+type Stamp = (i64, i64, u64, u64);
 
 impl Tls {
     /// Reads no file yet.
     pub(super) fn new(config: &TlsConfig) -> Self {
-        Self { config: config.clone(), connector: OnceLock::new() }
+        Self { config: config.clone(), made: Mutex::default() }
     }
 
-    /// Reads the files at the first call that finds them in order.
+    /// Reads the files at the first call, and whenever they have changed since.
+    /// While they are not in order, such as between two of them that are
+    /// renewed, what was made of them before is still good.
     pub(super) fn connector(&self) -> Result<TlsConnector, Reason> {
-        if let Some(connector) = self.connector.get() {
-            return Ok(connector.clone());
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let stamps = self.stamps();
+        if let (Some(made), Ok(stamps)) = (&*made, &stamps)
+            && made.stamps == *stamps
+        {
+            return Ok(made.connector.clone());
         }
-        let connector = TlsConnector::from(Arc::new(self.client()?));
-        Ok(self.connector.get_or_init(|| connector).clone())
+        let client = self.client().and_then(|client| {
+            let stamps = stamps.map_err(|error| Reason::Invalid(format!("tls: {error}").into()))?;
+            Ok((client, stamps))
+        });
+        match (client, &mut *made) {
+            (Ok((client, stamps)), made) => {
+                let connector = TlsConnector::from(Arc::new(client));
+                let outage = Outage::new();
+                *made = Some(Made { connector: connector.clone(), stamps, outage });
+                Ok(connector)
+            }
+            (Err(reason), Some(made)) => {
+                if let Some(failures) = made.outage.failed() {
+                    let error = reason.to_string();
+                    tracing::warn!(failures, error, "the former certificates stay in use");
+                }
+                Ok(made.connector.clone())
+            }
+            (Err(reason), None) => Err(reason),
+        }
+    }
+
+    /// Taken before the files are read: what changes meanwhile is read again.
+    fn stamps(&self) -> io::Result<Vec<Stamp>> {
+        let TlsConfig { ca_file, cert_file, key_file, .. } = &self.config;
+        let files = [ca_file, cert_file, key_file].into_iter().flatten();
+        let stamp = |file| {
+            let it = std::fs::metadata(file)?;
+            Ok((it.mtime(), it.mtime_nsec(), it.ino(), it.size()))
+        };
+        files.map(stamp).collect()
     }
 
     pub(super) fn server_name(&self, host: &str) -> Result<ServerName<'static>, Reason> {

@@ -12,8 +12,9 @@ pub struct ServerError {
     text: Box<str>,
 }
 
-/// Where the server begins to repeat the arguments of a command.
-const ARGUMENTS: &str = ", with args beginning with";
+/// Where the server begins to repeat the arguments of a command, among them the
+/// new password that an `ACL SETUSER` was refused for.
+const ARGUMENTS: [&str; 2] = [", with args beginning with", " modifier '"];
 
 /// What the server adds to a refusal of a call that a script has made: part of
 /// the script was carried out.
@@ -25,7 +26,8 @@ impl ServerError {
     }
 
     pub(crate) fn said(code: &str, text: &str) -> Self {
-        let text = text.split_once(ARGUMENTS).map_or(text, |(before, _)| before);
+        let before = |text, repeats| str::split_once(text, repeats).map_or(text, |(it, _)| it);
+        let text = ARGUMENTS.into_iter().fold(text, before);
         Self { code: code.into(), text: text.into() }
     }
 
@@ -139,6 +141,15 @@ mod tests {
         let text = "You can't write against a read only replica. script: 1a, on @user_script:1.";
         assert!(!error("READONLY", text).is_redirect());
         assert!(!error("ERR", "no such key").is_redirect());
+    }
+
+    #[test]
+    fn what_a_command_was_given_is_cut() {
+        let said = |text| ServerError::said("ERR", text).to_string();
+        let shown = said("unknown command 'FOO', with args beginning with: 'hunter2' ");
+        assert_eq!(shown, "ERR unknown command 'FOO'");
+        let shown = said("Error in ACL SETUSER modifier '>hunter2': Syntax error");
+        assert_eq!(shown, "ERR Error in ACL SETUSER");
     }
 
     #[test]

@@ -1,15 +1,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::Cmd;
 use tokio::time::{Instant, sleep, timeout};
 use trine_core::{Outage, Report};
 
 use super::{Live, Shared, State};
-use crate::dial::{Dialed, Purpose, Reason, Refusal, alongside};
+use crate::attempts::Attempts;
+use crate::dial::{Dialed, Purpose, Reason, Refusal};
 
-/// A connection that lived for less than this was no success.
-const SHORT_LIFE: Duration = Duration::from_secs(1);
+/// A connection that was just felt is not suspected again for so long: callers
+/// that give up early may be many.
+const REST: Duration = Duration::from_millis(100);
 
 /// Keeps a link up until it is closed.
 pub(super) async fn run(shared: Arc<Shared>, first: Option<Dialed>) {
@@ -29,7 +30,7 @@ impl Drop for Closed<'_> {
 
 async fn keep_up(shared: &Shared, mut first: Option<Dialed>) {
     let stop = &shared.stop;
-    let mut failures = 0;
+    let mut attempts = Attempts::new(&shared.backoff);
     let mut outage = Outage::new();
     loop {
         let dialed = match first.take() {
@@ -52,8 +53,7 @@ async fn keep_up(shared: &Shared, mut first: Option<Dialed>) {
                 if stop.is_cancelled() {
                     return;
                 }
-                if began.elapsed() >= SHORT_LIFE {
-                    failures = 0;
+                if attempts.have_succeeded(began) {
                     shared.trouble.notify_one();
                     continue;
                 }
@@ -68,20 +68,19 @@ async fn keep_up(shared: &Shared, mut first: Option<Dialed>) {
         }
         shared.state.send_replace(State::Waiting(refusal));
         shared.trouble.notify_one();
-        let due = sleep(shared.backoff.delay(failures));
-        if stop.run_until_cancelled(due).await.is_none() {
+        if stop.run_until_cancelled(attempts.wait()).await.is_none() {
             return;
         }
-        failures = failures.saturating_add(1);
     }
 }
 
 /// Moves the bytes of a connection until it ends, or until it answers neither
 /// a command nor a PING in time.
 async fn serve(shared: &Shared, dialed: Dialed) {
-    let Dialed { connection, mut driver, facts } = dialed;
+    let Dialed { connection, mut driver, facts, pulse } = dialed;
     let mut own = connection.clone();
-    shared.live.store(Some(Arc::new(Live { connection, facts })));
+    let connected = Live::new(connection, facts, &shared.suspected);
+    shared.live.store(Some(Arc::new(connected)));
     shared.state.send_replace(State::Connected);
     let live = Withdrawn(shared);
     loop {
@@ -91,10 +90,17 @@ async fn serve(shared: &Shared, dialed: Dialed) {
             () = shared.suspected.notified() => {}
             () = shared.stop.cancelled() => break,
         }
-        let ping = Cmd::new().arg("PING").take();
-        let answered = alongside(&mut driver, own.send_packed_command(&ping)).await;
-        if !matches!(answered, Some(Ok(_))) {
-            return;
+        let feeling = pulse.is_felt(&mut driver, &mut own);
+        match shared.stop.run_until_cancelled(feeling).await {
+            Some(true) => {}
+            Some(false) => return,
+            None => break,
+        }
+        tokio::select! {
+            biased;
+            () = &mut driver => return,
+            () = sleep(REST) => {}
+            () = shared.stop.cancelled() => break,
         }
     }
     drop((live, own));

@@ -5,7 +5,7 @@ use tokio::time::sleep;
 use trine_core::Deadline;
 
 use super::Shared;
-use super::route::{MOST_REDIRECTS, TRY_AGAIN};
+use super::route::{MOST_REDIRECTS, TRY_AGAIN, is_too_late};
 use crate::Command;
 use crate::command::Shape;
 use crate::link::{Outcome, Trouble};
@@ -34,12 +34,16 @@ impl Shared {
     ) -> Vec<Outcome> {
         let mut outcomes: Vec<Outcome> = commands.iter().map(|_| Err(Trouble::NoMaster)).collect();
         let mut parts = self.parts(commands, 0..commands.len(), &mut outcomes);
-        for _ in 0..=MOST_REDIRECTS {
+        for round in 0..=MOST_REDIRECTS {
             let sending = parts.iter().map(|part| self.send_part(part, commands, until));
             for (part, sent) in parts.iter().zip(join_all(sending).await) {
                 for (place, outcome) in part.places.iter().zip(sent) {
                     put(&mut outcomes, *place, outcome);
                 }
+            }
+            // Nothing is sent after the last round, so nothing is waited for.
+            if round == MOST_REDIRECTS {
+                break;
             }
             parts = self.redirected(parts, commands, &mut outcomes, until).await;
             if parts.is_empty() {
@@ -131,6 +135,7 @@ impl Shared {
                     Redirect::No => continue,
                     Redirect::Anew => anew.push(place),
                     Redirect::To { node, asking } => add(&mut next, &node, asking, place),
+                    Redirect::Later if is_too_late(until) => continue,
                     Redirect::Later => later.push(place),
                 }
                 self.counters.redirects.add(1);

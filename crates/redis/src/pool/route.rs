@@ -15,6 +15,11 @@ pub(super) const MOST_REDIRECTS: u32 = 5;
 /// How long a slot that is half moved is given, each time.
 pub(super) const TRY_AGAIN: Duration = Duration::from_millis(50);
 
+/// Tells whether the call ends before a slot that is half moved is tried again.
+pub(super) fn is_too_late(until: Option<Deadline>) -> bool {
+    until.is_some_and(|until| until.remaining() <= TRY_AGAIN)
+}
+
 impl Shared {
     /// Sends a command to where its keys are, and follows them.
     pub(super) async fn route(&self, command: &Command, until: Option<Deadline>) -> Outcome {
@@ -45,7 +50,7 @@ impl Shared {
                 Redirect::To { node: to, asking } => (node, asks) = (to, asking),
                 Redirect::Anew => node = self.topology.node(self.slot(command)?)?,
                 Redirect::Later => {
-                    if until.is_some_and(|until| until.remaining() <= TRY_AGAIN) {
+                    if is_too_late(until) {
                         return outcome;
                     }
                     sleep(TRY_AGAIN).await;

@@ -7,13 +7,28 @@ use super::RedisPool;
 use crate::command::Shape;
 use crate::link::Trouble;
 use crate::node::Node;
+use crate::slot::SlotSet;
 use crate::{Access, Command, Error, Result, Value};
 
 /// Where a scan goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScanCursor {
+    /// The walk that is under way.
+    walk: Option<Walk>,
+    /// The slots of which all keys were seen; a server without slots has all of
+    /// them.
+    done: SlotSet,
+}
+
+/// The way through the keys of one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Walk {
     node: Arc<str>,
+    /// A position means something to the process that told it, and to no other.
+    run_id: Arc<str>,
     position: Box<str>,
+    /// What the node has had from the beginning of the walk on.
+    slots: SlotSet,
 }
 
 impl ScanCursor {
@@ -21,16 +36,69 @@ impl ScanCursor {
     /// for any other text.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let (position, node) = text.split_once('@')?;
+        let (done, walk) = text.split_once('@').unwrap_or((text, ""));
+        let done = SlotSet::parse(done)?;
+        if walk.is_empty() {
+            return (!text.is_empty()).then_some(Self { walk: None, done });
+        }
+        let mut parts = walk.splitn(4, '@');
+        let (position, run_id) = (parts.next()?, parts.next()?);
+        let (slots, node) = (SlotSet::parse(parts.next()?)?, parts.next()?);
         let is_position = !position.is_empty() && position.bytes().all(|c| c.is_ascii_digit());
-        is_position.then(|| Self { node: node.into(), position: position.into() })
+        if !is_position || node.is_empty() {
+            return None;
+        }
+        let walk =
+            Walk { node: node.into(), run_id: run_id.into(), position: position.into(), slots };
+        Some(Self { walk: Some(walk), done })
     }
 
-    /// Returns it as a text that can be kept or sent.
+    /// Returns it as a text that can be kept or sent: some 100 bytes, and in a
+    /// cluster those that name the slots of its nodes as ranges.
     #[must_use]
     pub fn to_text(&self) -> String {
-        format!("{}@{}", self.position, self.node)
+        let done = &self.done;
+        match &self.walk {
+            None => done.to_string(),
+            Some(Walk { node, run_id, position, slots }) => {
+                format!("{done}@{position}@{run_id}@{slots}@{node}")
+            }
+        }
     }
+
+    fn start() -> Self {
+        Self { walk: None, done: SlotSet::none() }
+    }
+
+    /// Returns the node that is to be asked, and the slots that are walked
+    /// there: where the walk is if that node still has any of them, else
+    /// whoever has the first slot that is not done. `None` if nobody has it.
+    fn place(&self, shares: &[(Arc<Node>, SlotSet)]) -> Option<(Arc<Node>, SlotSet)> {
+        if let Some(walk) = &self.walk {
+            let slots = walk.slots.and(&share_of(&walk.node, shares));
+            let node = shares.iter().find(|(node, _)| node.name == walk.node);
+            if let Some((node, _)) = node.filter(|_| !slots.is_empty()) {
+                return Some((Arc::clone(node), slots));
+            }
+        }
+        let left = shares.iter().map(|(node, slots)| (node, slots.without(&self.done)));
+        let left = left.filter_map(|(node, slots)| Some((slots.first()?, node, slots)));
+        let (_, node, slots) = left.min_by_key(|(first, ..)| *first)?;
+        Some((Arc::clone(node), slots))
+    }
+
+    /// Returns the position that `node` is to be asked for, 0 where a walk
+    /// begins.
+    fn position(&self, node: &Node, run_id: &str) -> &str {
+        let walk = self.walk.as_ref();
+        let walk = walk.filter(|walk| walk.node == node.name && &*walk.run_id == run_id);
+        walk.map_or("0", |walk| &*walk.position)
+    }
+}
+
+fn share_of(name: &str, shares: &[(Arc<Node>, SlotSet)]) -> SlotSet {
+    let share = shares.iter().find(|(node, _)| &*node.name == name);
+    share.map_or_else(SlotSet::none, |(_, slots)| slots.clone())
 }
 
 /// Some of the keys that a scan finds.
@@ -48,12 +116,15 @@ impl RedisPool {
     /// after the other, about `count` looked at for each call.
     ///
     /// Begins without a cursor and ends when a page has none. A key that is
-    /// there all the time is found at least once; one that comes, goes or moves
-    /// to another node meanwhile may be missed or found twice.
+    /// there all the time is found, also where a server is restarted or another
+    /// takes over: its keys are walked again from the first, and some are found
+    /// twice. A key that comes or goes meanwhile, or is just being moved to
+    /// another node, may be missed.
     ///
     /// # Errors
     ///
-    /// As [`run`](Self::run).
+    /// As [`run`](Self::run); with `Unavailable` also where nobody has some of the
+    /// slots. The same cursor may be used again.
     pub async fn scan(
         &self,
         prefix: &str,
@@ -76,34 +147,34 @@ impl RedisPool {
     ) -> Result<ScanPage> {
         let _call = self.enter(operation)?;
         let until = CallContext::current().deadline();
-        let mut masters = self.shared.topology.masters();
-        masters.sort_unstable_by(|one, other| one.name.cmp(&other.name));
-        // A node that is there no more has been walked by its successors.
-        let from = |node: &Arc<Node>| cursor.is_none_or(|cursor| node.name >= cursor.node);
-        let mut left = masters.into_iter().filter(from);
+        let topology = &self.shared.topology;
+        let start = ScanCursor::start();
+        let cursor = cursor.unwrap_or(&start);
         let failed = |trouble: Trouble| trouble.into_error(self.at(operation), Access::Read);
-        let Some(node) = left.next() else {
-            return match cursor {
-                Some(_) => Ok(ScanPage::default()),
-                None => Err(failed(Trouble::NoMaster)),
-            };
+        let place = cursor.place(&topology.shares());
+        let (node, slots) = place.ok_or_else(|| failed(Trouble::NoMaster))?;
+        let scan = |run_id: &str| {
+            let position = cursor.position(&node, run_id);
+            let pattern = format!("{}*", escaped(prefix));
+            let command = Command::read("SCAN").arg(position).arg("MATCH").arg(pattern);
+            command.arg("COUNT").arg(count.max(1))
         };
-        let position = cursor.filter(|cursor| cursor.node == node.name);
-        let position = position.map_or("0", |cursor| &*cursor.position);
-        let pattern = format!("{}*", escaped(prefix));
-        let command = Command::read("SCAN").arg(position).arg("MATCH").arg(pattern);
-        let command = command.arg("COUNT").arg(count.max(1));
-        let reply = node.run(&self.shared.tasks, &command, false, until).await.map_err(failed)?;
+        let reply = node.run_for(&self.shared.tasks, until, scan).await;
+        let (reply, run_id) = reply.map_err(failed)?;
         let (position, keys) = page(reply).ok_or_else(|| Error::Codec {
             at: self.at(operation),
             expected: "a cursor and keys",
             found: "another reply",
         })?;
-        let next = if &*position == "0" {
-            left.next().map(|node| ScanCursor { node: Arc::clone(&node.name), position })
-        } else {
-            Some(ScanCursor { node: Arc::clone(&node.name), position })
-        };
+        let name = Arc::clone(&node.name);
+        if &*position != "0" {
+            let walk = Walk { node: name, run_id, position, slots };
+            let next = ScanCursor { walk: Some(walk), done: cursor.done.clone() };
+            return Ok(ScanPage { keys, next: Some(next) });
+        }
+        let slots = slots.and(&share_of(&name, &topology.shares()));
+        let done = cursor.done.or(&slots);
+        let next = (!done.is_all()).then_some(ScanCursor { walk: None, done });
         Ok(ScanPage { keys, next })
     }
 
@@ -166,9 +237,18 @@ mod tests {
 
     #[test]
     fn a_cursor_is_read_back() {
-        let cursor = ScanCursor { node: "host:1".into(), position: "42".into() };
-        assert_eq!(ScanCursor::parse(&cursor.to_text()), Some(cursor));
-        for text in ["", "42", "@host:1", "x@host:1"] {
+        let done = SlotSet::parse("0-5460").unwrap();
+        let walk = Walk {
+            node: "/run/a@b.sock".into(),
+            run_id: "abc".into(),
+            position: "42".into(),
+            slots: SlotSet::parse("5461-9000,9002").unwrap(),
+        };
+        for walk in [None, Some(walk)] {
+            let cursor = ScanCursor { walk, done: done.clone() };
+            assert_eq!(ScanCursor::parse(&cursor.to_text()), Some(cursor));
+        }
+        for text in ["", "42@host:1", "0-1@x@id@5@host:1", "x@1@id@5@host:1", "0-1@1@id@5@"] {
             assert_eq!(ScanCursor::parse(text), None, "{text}");
         }
     }

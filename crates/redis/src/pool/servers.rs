@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use futures_util::future::join_all;
+use futures_util::future::{join_all, try_join_all};
 use trine_core::{CallContext, Deadline, Secret};
 
 use super::RedisPool;
@@ -10,7 +10,8 @@ use crate::facts::Persistence;
 use crate::link::Trouble;
 use crate::node::Node;
 use crate::slot::slot;
-use crate::{Access, Command, Error, Result, Route, ServerFacts, Unavailable};
+use crate::topology::is_down;
+use crate::{Access, Command, Error, Result, Route, ServerFacts, Unavailable, Value};
 
 impl RedisPool {
     /// Returns the server that a route leads to, as it was when the connection
@@ -63,49 +64,85 @@ impl RedisPool {
 
     async fn examine(&self, node: &Node, until: Option<Deadline>) -> Result<ServerFacts, Trouble> {
         let info = Command::read("INFO");
-        let config = Command::read("CONFIG").arg("GET").arg("appendonly");
-        let config = config.arg("appendfsync").arg("save");
-        let asked = [&info, &config];
+        let config = Command::read("CONFIG").arg("GET");
+        let config = Persistence::SETTINGS.into_iter().fold(config, Command::arg);
+        let cluster = Command::read("CLUSTER").arg("INFO");
+        let mut asked = vec![&info, &config];
+        if self.shared.topology.is_cluster() {
+            asked.push(&cluster);
+        }
         let mut outcomes = node.run_all(&self.shared.tasks, &asked, false, until).await.into_iter();
         let info = outcomes.next().unwrap_or(Err(Trouble::NoMaster))?;
         let settings = outcomes.next().and_then(Result::ok);
         let settings = settings.as_ref().and_then(Persistence::read);
+        let cluster = outcomes.next().and_then(Result::ok);
         let facts = info.as_text().and_then(|info| ServerFacts::read(&node.name, info));
         let mut facts = facts.ok_or_else(Trouble::broken)?;
-        facts.set_durability(settings.as_ref(), self.shared.config.durability);
+        facts.set_durability(settings.as_ref(), self.shared.config.stated());
+        let cluster = cluster.as_ref().and_then(Value::as_text);
+        facts.has_lost_cluster = cluster.is_some_and(is_down);
         Ok(facts)
     }
 
     /// Changes the user and the password of all connections, those that exist
-    /// and those to come.
+    /// and those to come. An empty `username` is the default user.
     ///
-    /// They are tried on a new connection first; if the server refuses them,
-    /// nothing changes. Calls go on meanwhile. An empty `username` is the
-    /// default user.
+    /// They are tried on a new connection to every master first, side by side;
+    /// if one refuses them or is away, nothing changes. Calls go on meanwhile.
+    /// Several changes at once are made one after the other. Replicas are not
+    /// asked: one that does not know the password fails when it takes over.
+    ///
+    /// Subscriptions stay logged in as they are for as long as they live, and
+    /// dedicated connections until they come back: removing a password ends none
+    /// of them, but removing their user does.
+    ///
+    /// Dropped unfinished, it may have changed some connections: call it again.
     ///
     /// # Errors
     ///
-    /// Fails with `Denied` if the server refuses them, and with `Unavailable`
-    /// if it cannot be asked.
+    /// Fails with `Denied` if a server refuses them, and with `Unavailable` if
+    /// one cannot be asked; the cause names it.
     pub async fn set_credentials(&self, username: &str, password: Secret) -> Result<()> {
         const OPERATION: &str = "set_credentials";
         let _call = self.enter(OPERATION)?;
         let topology = &self.shared.topology;
-        let username = (!username.is_empty()).then(|| username.into());
-        let credentials = Credentials { username, password };
-        let masters = topology.masters();
-        let Some(first) = masters.iter().find(|node| node.live().is_some()).or(masters.first())
-        else {
+        let credentials = Credentials::new(username, password);
+        let _alone = topology.rotation().await;
+        let (dialer, masters) = (topology.dialer(), topology.masters());
+        if masters.is_empty() {
             return Err(Error::unavailable(self.at(OPERATION), Unavailable::NoMaster));
-        };
-        let dialer = topology.dialer();
-        let tried = dialer.dial_as(&first.address, Purpose::Commands, Some(&credentials)).await;
+        }
+        let trying = masters
+            .iter()
+            .map(|node| dialer.dial_as(&node.address, Purpose::Commands, Some(&credentials)));
+        let tried = try_join_all(trying).await;
         tried.map_err(|refusal| refusal.to_error(self.at(OPERATION)))?;
         let auth = auth(&credentials);
         dialer.set_credentials(credentials);
-        for node in &masters {
-            node.log_in_again(&auth).await;
-        }
+        let nodes = topology.nodes();
+        join_all(nodes.iter().map(|node| node.log_in_again(&auth))).await;
         Ok(())
+    }
+
+    /// Changes the user and the password with which the sentinels themselves
+    /// are asked. An empty `username` is the default user.
+    ///
+    /// They are tried on every sentinel first, side by side; if one refuses
+    /// them or none answers, nothing changes.
+    ///
+    /// # Errors
+    ///
+    /// Fails with `Denied` if a sentinel refuses them, with `Unavailable` if
+    /// none can be asked, and with `Invalid` where there are no sentinels.
+    pub async fn set_sentinel_credentials(&self, username: &str, password: Secret) -> Result<()> {
+        const OPERATION: &str = "set_sentinel_credentials";
+        let _call = self.enter(OPERATION)?;
+        let topology = &self.shared.topology;
+        let Some(sentinel) = topology.sentinel() else {
+            return Err(Error::invalid(self.at(OPERATION), "server.kind is not \"sentinel\""));
+        };
+        let _alone = topology.rotation().await;
+        let changed = sentinel.set_credentials(Credentials::new(username, password)).await;
+        changed.map_err(|refusal| refusal.to_error(self.at(OPERATION)))
     }
 }

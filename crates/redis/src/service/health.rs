@@ -7,7 +7,8 @@ impl RedisService {
     /// Asks every master side by side; bounded, and shared by concurrent
     /// callers.
     ///
-    /// Down if none answers or no call is taken, degraded if some are away or
+    /// Down if none answers or takes calls, as while it loads its data or its
+    /// cluster is down; degraded if some are so, if one takes no writes, or if
     /// slots have no master.
     pub async fn health(&self) -> Health {
         self.probe.check(|| self.look()).await
@@ -24,20 +25,27 @@ impl RedisService {
         let found = self.pool.examine_all("health", Some(Deadline::after(bound))).await;
         let away = found.iter().filter(|(_, facts)| facts.is_err()).count();
         let orphans = shared.topology.orphans();
+        let parts: Vec<_> = found
+            .iter()
+            .map(|(name, facts)| match facts {
+                Ok(facts) => (name, part(facts)),
+                Err(error) => (name, Health::down(Report(error))),
+            })
+            .collect();
+        let serves = parts.iter().any(|(_, part)| part.status != HealthStatus::Down);
         let mut health = if away == found.len() {
             Health::down("no server answers")
+        } else if !serves {
+            let why = parts.iter().find_map(|(_, part)| part.error.as_deref());
+            Health::down(format!("no server takes calls: {}", why.unwrap_or_default()))
         } else if orphans > 0 {
             Health::degraded(format!("{orphans} slots have no master"))
         } else {
             Health::up()
         };
         health = health.with_detail("kind", config.server.kind());
-        for (name, facts) in &found {
-            let part = match facts {
-                Ok(facts) => part(facts),
-                Err(error) => Health::down(Report(error)),
-            };
-            health = health.with_optional_part(&**name, &part);
+        for (name, part) in &parts {
+            health = health.with_optional_part(&***name, part);
         }
         let dedicated = shared.topology.dedicated();
         health
@@ -49,7 +57,8 @@ impl RedisService {
 }
 
 fn part(facts: &ServerFacts) -> Health {
-    let part = Health::new(HealthStatus::Up)
+    let part = facts
+        .health()
         .with_detail("version", &*facts.version)
         .with_detail("role", facts.role.as_str())
         .with_detail("replicas", facts.replicas)

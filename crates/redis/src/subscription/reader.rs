@@ -1,15 +1,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::Cmd;
+use redis::{PushInfo, PushKind};
 use tokio::sync::oneshot;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use trine_core::Outage;
 
-use super::Outbox;
+use super::SubscriptionEvent;
+use super::inbox::Inbox;
+use crate::Value;
+use crate::attempts::Attempts;
 use crate::dial::{Dialed, Purpose, alongside};
 use crate::link::Trouble;
+use crate::node::Node;
 use crate::topology::Topology;
 
 /// A connection that only listens is asked this often whether it is there.
@@ -18,7 +22,7 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// Keeps one subscription up.
 pub(super) struct Reader {
     pub(super) channels: Vec<String>,
-    pub(super) outbox: Arc<Outbox>,
+    pub(super) inbox: Arc<Inbox>,
     pub(super) routes: Arc<Topology>,
     pub(super) stop: CancellationToken,
 }
@@ -27,19 +31,17 @@ impl Reader {
     /// Subscribes once and tells how that went; from then on for ever, until
     /// nobody listens any more.
     pub(super) async fn run(self, told: oneshot::Sender<Result<(), Trouble>>) {
-        let stop = self.stop.clone();
-        let ended = stop.run_until_cancelled(async {
-            tokio::select! {
-                () = self.outbox.events.closed() => {}
-                () = self.keep_up(told) => {}
-            }
-        });
-        let _either = ended.await;
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => {}
+            () = self.inbox.left.cancelled() => {}
+            () = self.keep_up(told) => {}
+        }
     }
 
     async fn keep_up(&self, told: oneshot::Sender<Result<(), Trouble>>) {
-        let mut dialed = match self.subscribed().await {
-            Ok(dialed) => dialed,
+        let mut listener = match self.subscribed().await {
+            Ok(listener) => listener,
             Err(trouble) => {
                 let _gone = told.send(Err(trouble));
                 return;
@@ -49,56 +51,93 @@ impl Reader {
             return;
         }
         let mut outage = Outage::new();
+        let mut attempts = Attempts::new(self.routes.backoff());
         loop {
-            listen(&mut dialed).await;
-            drop(dialed);
-            self.outbox.gap(false);
-            let mut failures = 0;
-            dialed = loop {
+            let began = Instant::now();
+            listener.listen().await;
+            drop(listener);
+            self.inbox.lost();
+            if !attempts.have_succeeded(began) {
+                attempts.wait().await;
+            }
+            listener = loop {
                 match self.subscribed().await {
-                    Ok(dialed) => break dialed,
+                    Ok(listener) => break listener,
                     Err(trouble) => {
                         if let Some(failures) = outage.failed() {
                             tracing::warn!(failures, ?trouble, "redis subscription is away");
                         }
-                        sleep(self.routes.backoff().delay(failures)).await;
-                        failures = failures.saturating_add(1);
+                        attempts.wait().await;
                     }
                 }
             };
             if let Some(failures) = outage.over() {
                 tracing::warn!(failures, "redis subscription is back");
             }
-            self.outbox.gap(true);
+            self.inbox.found();
         }
     }
 
-    async fn subscribed(&self) -> Result<Dialed, Trouble> {
+    async fn subscribed(&self) -> Result<Listener, Trouble> {
         let node = self.routes.node(None)?;
-        let outbox = Arc::clone(&self.outbox);
-        let purpose = Purpose::Subscription(Box::new(move |push| outbox.pushed(push)));
+        let inbox = Arc::clone(&self.inbox);
+        let pushed = move |push| {
+            if let Some(message) = message(push) {
+                inbox.put(message);
+            }
+        };
+        let purpose = Purpose::Subscription(Box::new(pushed));
         let dialer = self.routes.dialer();
         let mut dialed = dialer.dial(&node.address, purpose).await.map_err(Trouble::Away)?;
         let Dialed { connection, driver, .. } = &mut dialed;
         match alongside(driver, connection.subscribe(&self.channels)).await {
-            Some(Ok(())) => Ok(dialed),
+            Some(Ok(())) => Ok(Listener { node, dialed }),
             Some(Err(error)) => Err(Trouble::of_driver(error)),
             None => Err(Trouble::broken()),
         }
     }
 }
 
-/// Returns when the connection has ended or answers no more.
-async fn listen(dialed: &mut Dialed) {
-    let Dialed { connection, driver, .. } = dialed;
-    let ping = Cmd::new().arg("PING").take();
-    loop {
-        if alongside(driver, sleep(HEARTBEAT)).await.is_none() {
-            return;
-        }
-        let asking = connection.send_packed_command(&ping);
-        if !matches!(alongside(driver, asking).await, Some(Ok(_))) {
-            return;
+/// Whatever ends it, nobody waits for another event.
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.inbox.end();
+    }
+}
+
+/// Reads what the server has pushed.
+fn message(push: PushInfo) -> Option<SubscriptionEvent> {
+    if push.kind != PushKind::Message {
+        return None;
+    }
+    let mut parts = push.data.into_iter().map(Value::new);
+    let (channel, payload) = (parts.next()?, parts.next()?);
+    let channel = channel.as_text().unwrap_or_default().to_owned();
+    let payload = payload.into_bytes().unwrap_or_default();
+    Some(SubscriptionEvent::Message { channel, payload })
+}
+
+/// A connection that is subscribed, and the node that it leads to.
+struct Listener {
+    node: Arc<Node>,
+    dialed: Dialed,
+}
+
+impl Listener {
+    /// Returns when the connection has ended or answers no more, and when the
+    /// node has left: nobody may publish where it is any more.
+    async fn listen(&mut self) {
+        let Dialed { connection, driver, pulse, .. } = &mut self.dialed;
+        let asking = async {
+            while alongside(driver, sleep(HEARTBEAT)).await.is_some() {
+                if !pulse.is_felt(driver, connection).await {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = self.node.left() => {}
+            () = asking => {}
         }
     }
 }

@@ -1,34 +1,41 @@
+mod census;
 mod slots;
+mod view;
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, select_ok};
-use redis::Cmd;
 use trine_core::Tasks;
 
 use super::Redirect;
 use super::watch::{Watched, watch};
+use crate::ServerError;
 use crate::config::{Address, Target};
-use crate::dial::{Dialed, Purpose, Reason, Refusal, alongside};
-use crate::facts::Mode;
+use crate::dial::Refusal;
 use crate::link::Trouble;
 use crate::node::{Node, NodeMaker};
-use crate::{ServerError, Value};
+use crate::slot::SlotSet;
 
-use slots::{SlotMap, SlotRange};
+use slots::SlotMap;
+use view::View;
+
+pub(crate) use view::is_down;
 
 /// Most nodes that are asked at once for the slots.
 const ASKED_AT_ONCE: usize = 3;
+/// After so many looks in a row in which those that are connected were of no
+/// use, everybody is asked.
+const PATIENCE: u32 = 5;
 
 /// Masters that have the slots among them.
 pub(crate) struct Cluster {
     shared: Arc<Shared>,
+    /// Which master has the next command without a key.
+    turn: AtomicUsize,
     is_watched: AtomicBool,
 }
 
@@ -37,14 +44,13 @@ struct Shared {
     maker: NodeMaker,
     interval: Duration,
     map: ArcSwap<SlotMap>,
-    /// Held while the map is made anew, never across an await.
-    changing: Mutex<()>,
+    /// What the map was made from. Held while it is made anew, never across an
+    /// await.
+    known: Mutex<View>,
     turn: AtomicUsize,
+    /// Looks in a row of which nothing came.
+    fruitless: AtomicU32,
 }
-
-/// Which node has which slots, and the connection that said so if it was made
-/// for that.
-type Answer = (Vec<SlotRange>, Option<Dialed>);
 
 impl Cluster {
     pub(super) fn new(targets: &[Target], maker: &NodeMaker, interval: Duration) -> Self {
@@ -53,22 +59,25 @@ impl Cluster {
             maker: maker.clone(),
             interval,
             map: ArcSwap::default(),
-            changing: Mutex::new(()),
+            known: Mutex::default(),
             turn: AtomicUsize::new(0),
+            fruitless: AtomicU32::new(0),
         };
-        Self { shared: Arc::new(shared), is_watched: AtomicBool::new(false) }
+        Self {
+            shared: Arc::new(shared),
+            turn: AtomicUsize::new(0),
+            is_watched: AtomicBool::new(false),
+        }
     }
 
     /// Reads the slots from any seed, and has them read again from then on.
     pub(super) async fn prove(&self, tasks: &Tasks) -> Result<(), Arc<Refusal>> {
         let shared = &self.shared;
-        let (ranges, dialed) = shared.ask_by_dialing(shared.seeds.clone()).await?;
-        shared.install(&ranges);
-        if let Some(dialed) = dialed {
-            let map = shared.map.load_full();
-            if let Some(node) = map.masters().find(|node| *node.name == *dialed.facts.address) {
-                node.start(tasks, Some(dialed));
-            }
+        let (view, dialed) = shared.ask_by_dialing(shared.seeds.clone()).await?;
+        shared.install(view);
+        let map = shared.map.load_full();
+        if let Some(node) = map.masters().iter().find(|node| *node.name == *dialed.facts.address) {
+            node.start(tasks, Some(dialed));
         }
         for node in shared.map.load_full().masters() {
             node.start(tasks, None);
@@ -79,14 +88,17 @@ impl Cluster {
         Ok(())
     }
 
-    /// Returns the master of `slot`, or any that works for none.
+    /// Returns the master of `slot`; for none those that work in turn.
     pub(super) fn node(&self, slot: Option<u16>) -> Result<Arc<Node>, Trouble> {
         let map = self.shared.map.load();
         let found = match slot {
             Some(slot) => map.owner(slot),
-            None => map.masters().find(|node| node.live().is_some()).or(map.masters().next()),
+            None => map.any(self.turn.fetch_add(1, Ordering::Relaxed)),
         };
-        found.map(Arc::clone).ok_or(Trouble::NoMaster)
+        found.map(Arc::clone).ok_or_else(|| {
+            self.shared.maker.trouble.notify_one();
+            Trouble::NoMaster
+        })
     }
 
     /// Returns how many slots have no master.
@@ -95,7 +107,15 @@ impl Cluster {
     }
 
     pub(super) fn masters(&self) -> Vec<Arc<Node>> {
-        self.shared.map.load().masters().map(Arc::clone).collect()
+        self.shared.map.load().masters().to_vec()
+    }
+
+    pub(super) fn nodes(&self) -> Vec<Arc<Node>> {
+        self.shared.map.load().nodes().map(Arc::clone).collect()
+    }
+
+    pub(super) fn shares(&self) -> Vec<(Arc<Node>, SlotSet)> {
+        self.shared.map.load().shares()
     }
 
     pub(super) fn redirect(&self, error: &ServerError, from: &Node) -> Redirect {
@@ -111,7 +131,7 @@ impl Cluster {
                 Redirect::To { node, asking: false }
             }
             ("ASK", Some((_, address))) => {
-                Redirect::To { node: shared.known(&address), asking: true }
+                Redirect::To { node: shared.node_at(&address), asking: true }
             }
             ("TRYAGAIN", _) => Redirect::Later,
             ("READONLY", _) => {
@@ -127,61 +147,28 @@ impl Cluster {
 }
 
 impl Shared {
-    fn ask_live(&self, node: Arc<Node>) -> BoxFuture<'_, Result<Vec<SlotRange>, ()>> {
-        async move {
-            let live = node.live().ok_or(())?;
-            let mut connection = live.connection.clone();
-            let reply = connection.send_packed_command(&question()).await.map_err(|_lost| ())?;
-            slots::read(&Value::new(reply), &node.address).filter(|it| !it.is_empty()).ok_or(())
-        }
-        .boxed()
+    /// Returns what the map was made from: what a node with a lower epoch says is
+    /// over.
+    fn known(&self) -> View {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    async fn ask_by_dialing(&self, mut addresses: Vec<Address>) -> Result<Answer, Arc<Refusal>> {
-        let mut last = None;
-        let mut seen = std::collections::HashSet::new();
-        addresses.retain(|address| seen.insert(address.clone()));
-        for group in addresses.chunks(ASKED_AT_ONCE) {
-            let asking: Vec<_> = group.iter().map(|address| self.ask(address).boxed()).collect();
-            match select_ok(asking).await {
-                Ok((answer, _others)) => return Ok(answer),
-                Err(refusal) => last = Some(refusal),
-            }
-        }
-        Err(last.unwrap_or_else(|| refusal("the cluster", Reason::NoMaster("no node".into()))))
-    }
-
-    async fn ask(&self, address: &Address) -> Result<Answer, Arc<Refusal>> {
-        let mut dialed = self.maker.dialer.dial(address, Purpose::Commands).await?;
-        let name = Arc::clone(&dialed.facts.address);
-        if dialed.facts.mode != Mode::Cluster {
-            let found = dialed.facts.mode;
-            let problem = format!("it is {found}, and server.kind is \"cluster\"");
-            return Err(refusal(&name, Reason::Invalid(problem.into())));
-        }
-        let question = question();
-        let asking = dialed.connection.send_packed_command(&question);
-        let reply = alongside(&mut dialed.driver, asking).await;
-        let reply = reply.and_then(Result::ok).ok_or_else(|| refusal(&name, Reason::Closed))?;
-        let reply = Value::new(reply);
-        if let Value::Error(error) = reply {
-            return Err(refusal(&name, Reason::Server(error)));
-        }
-        match slots::read(&reply, address) {
-            Some(ranges) if !ranges.is_empty() => Ok((ranges, Some(dialed))),
-            Some(_) => Err(refusal(&name, Reason::NoMaster("no slot has a master yet".into()))),
-            None => Err(refusal(&name, Reason::Protocol)),
-        }
-    }
-
-    fn install(&self, ranges: &[SlotRange]) {
-        self.change(|map| Some(map.next(ranges, |address| self.maker.make(address))));
+    /// Makes the map anew, and tells whether it was made from something else.
+    fn install(&self, view: View) -> bool {
+        let mut is_news = false;
+        self.change(|map, known| {
+            let next = map.next(view.ranges(), |address| self.maker.make(address));
+            is_news = *known != view;
+            *known = view;
+            Some(next)
+        });
+        is_news
     }
 
     /// Notes where one slot is.
     fn moved(&self, slot: u16, address: &Address) -> Arc<Node> {
-        let node = self.known(address);
-        self.change(|map| {
+        let node = self.node_at(address);
+        self.change(|map, _known| {
             let is_new = map.owner(slot).is_none_or(|owner| owner.address != *address);
             is_new.then(|| map.with_owner(slot, address))
         });
@@ -189,12 +176,14 @@ impl Shared {
     }
 
     /// Returns the node at `address`, which is new if nobody has named it yet.
-    fn known(&self, address: &Address) -> Arc<Node> {
+    fn node_at(&self, address: &Address) -> Arc<Node> {
         if let Some(node) = self.map.load().at(address) {
+            // While it is in use, a look that does not find it leaves it alone.
+            node.set_named(true);
             return Arc::clone(node);
         }
         let mut found = None;
-        self.change(|map| {
+        self.change(|map, _known| {
             // Another call may have been first.
             if let Some(node) = map.at(address) {
                 found = Some(Arc::clone(node));
@@ -207,9 +196,9 @@ impl Shared {
         found.unwrap_or_else(|| self.maker.make(address))
     }
 
-    fn change(&self, next: impl FnOnce(&SlotMap) -> Option<SlotMap>) {
-        let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(next) = next(&self.map.load()) {
+    fn change(&self, next: impl FnOnce(&SlotMap, &mut View) -> Option<SlotMap>) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(next) = next(&self.map.load(), &mut known) {
             self.map.store(Arc::new(next));
         }
     }
@@ -217,27 +206,22 @@ impl Shared {
 
 #[async_trait]
 impl Watched for Shared {
-    /// Reads the slots from whoever answers first.
-    async fn refresh(&self) -> Result<(), Arc<Refusal>> {
-        let map = self.map.load_full();
-        // Another one each time, so that a node that is behind has no say for
-        // long.
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let mut live: Vec<_> = map.masters().filter(|node| node.live().is_some()).collect();
-        let count = live.len().max(1);
-        live.rotate_left(turn.checked_rem(count).unwrap_or_default());
-        let asking = live.into_iter().take(ASKED_AT_ONCE);
-        let asking: Vec<_> = asking.map(|node| self.ask_live(Arc::clone(node))).collect();
-        let answered = if asking.is_empty() { None } else { select_ok(asking).await.ok() };
-        let ranges = match answered {
-            Some((ranges, _others)) => ranges,
-            None => {
-                let known = map.nodes().map(|node| node.address.clone());
-                self.ask_by_dialing(self.seeds.iter().cloned().chain(known).collect()).await?.0
+    /// Reads the slots from the newest of some masters, and from everybody if
+    /// there is none, or none of them is of any use for long.
+    async fn refresh(&self) -> Result<bool, Arc<Refusal>> {
+        let view = match self.ask_some().await {
+            Ok(view) => view,
+            Err(refusal) => {
+                let fruitless = self.fruitless.fetch_add(1, Ordering::Relaxed);
+                // What a fail-over or a move of slots brings spreads in no time.
+                if refusal.is_word() && fruitless < PATIENCE {
+                    return Err(refusal);
+                }
+                self.ask_everybody().await?
             }
         };
-        self.install(&ranges);
-        Ok(())
+        self.fruitless.store(0, Ordering::Relaxed);
+        Ok(self.install(view))
     }
 
     fn maker(&self) -> &NodeMaker {
@@ -249,16 +233,38 @@ impl Watched for Shared {
     }
 }
 
-fn question() -> Cmd {
-    Cmd::new().arg("CLUSTER").arg("SLOTS").take()
-}
-
-fn refusal(address: &str, reason: Reason) -> Arc<Refusal> {
-    Arc::new(Refusal::new(&address.into(), reason))
-}
-
 impl fmt::Debug for Cluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cluster").field("masters", &self.masters()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trine_core::{Metrics, Secret};
+
+    use super::*;
+    use crate::RedisConfig;
+    use crate::service::Counters;
+
+    #[tokio::test]
+    async fn a_node_that_is_asked_stays_though_no_look_finds_it() {
+        let config = RedisConfig::cluster("test", [Secret::new("redis://10.0.0.1:1")]);
+        let targets = config.targets().unwrap();
+        let maker = NodeMaker::of(&config, &Counters::new(&Metrics::new("redis")));
+        let cluster = Cluster::new(&targets, &maker, Duration::from_secs(1));
+        let shared = &cluster.shared;
+        let look = || shared.install(View::of(1, &[(0, 16_383, 1)]));
+        assert!(look(), "the first is news");
+        let target = Address::tcp("10.0.0.1", 2);
+        let asked = shared.node_at(&target);
+        for _ in 0..5 {
+            assert!(!look());
+            assert!(Arc::ptr_eq(&asked, &shared.node_at(&target)));
+        }
+        // One that nobody asks goes.
+        look();
+        look();
+        assert!(!Arc::ptr_eq(&asked, &shared.node_at(&target)));
     }
 }

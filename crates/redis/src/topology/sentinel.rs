@@ -1,25 +1,28 @@
+mod witness;
+
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use futures_util::FutureExt;
-use futures_util::future::select_ok;
-use redis::Cmd;
+use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use trine_core::Tasks;
 
 use super::Redirect;
+use super::answers::gather;
 use super::watch::{Watched, watch};
-use crate::Value;
-use crate::config::{Address, Target};
-use crate::dial::{Dialed, Dialer, Purpose, Reason, Refusal, alongside};
-use crate::facts::{Mode, Role};
+use crate::config::{Address, Credentials, Target};
+use crate::dial::{Dialed, Dialer, Purpose, Reason, Refusal};
+use crate::facts::Role;
 use crate::link::Trouble;
 use crate::node::{Node, NodeMaker};
+
+use witness::{Witness, Word};
 
 /// A master that sentinels watch.
 pub(crate) struct Sentinel {
@@ -28,13 +31,15 @@ pub(crate) struct Sentinel {
 }
 
 struct Shared {
-    sentinels: Vec<Address>,
+    sentinels: Vec<Witness>,
     /// Sentinels have users of their own.
     dialer: Dialer,
     maker: NodeMaker,
     name: Box<str>,
     interval: Duration,
     master: ArcSwapOption<Node>,
+    /// The newest that was said of the master.
+    known: Mutex<Option<Word>>,
     /// Told when another server has become master.
     changed: watch::Sender<()>,
 }
@@ -48,12 +53,13 @@ impl Sentinel {
         interval: Duration,
     ) -> Self {
         let shared = Shared {
-            sentinels: targets.iter().map(|target| target.address.clone()).collect(),
+            sentinels: targets.iter().map(|target| Witness::new(&target.address)).collect(),
             dialer,
             maker: maker.clone(),
             name: name.into(),
             interval,
             master: ArcSwapOption::empty(),
+            known: Mutex::default(),
             changed: watch::Sender::new(()),
         };
         Self { shared: Arc::new(shared), is_watched: AtomicBool::new(false) }
@@ -61,7 +67,7 @@ impl Sentinel {
 
     /// Asks for the master, connects to it, and has it asked for from then on.
     pub(super) async fn prove(&self, tasks: &Tasks) -> Result<(), Arc<Refusal>> {
-        let address = self.shared.ask_all().await?;
+        let address = self.shared.find().await?;
         let dialed = self.shared.verify(&address).await?;
         let node = self.shared.install(&address);
         node.start(tasks, Some(dialed));
@@ -73,6 +79,32 @@ impl Sentinel {
 
     pub(super) fn node(&self) -> Result<Arc<Node>, Trouble> {
         self.shared.master.load_full().ok_or(Trouble::NoMaster)
+    }
+
+    /// Has the sentinels asked as somebody else, if they allow it.
+    pub(crate) async fn set_credentials(&self, new: Credentials) -> Result<(), Arc<Refusal>> {
+        let shared = &self.shared;
+        let trying = shared
+            .sentinels
+            .iter()
+            .map(|it| shared.dialer.dial_as(&it.address, Purpose::Commands, Some(&new)));
+        let mut last = None;
+        let mut is_taken = false;
+        for tried in join_all(trying).await {
+            match tried {
+                Ok(_dialed) => is_taken = true,
+                Err(refusal) if refusal.is_denial() => return Err(refusal),
+                Err(refusal) => last = Some(refusal),
+            }
+        }
+        if let (false, Some(refusal)) = (is_taken, last) {
+            return Err(refusal);
+        }
+        shared.dialer.set_credentials(new);
+        for sentinel in &shared.sentinels {
+            sentinel.forget();
+        }
+        Ok(())
     }
 
     /// A demoted server refuses writes: they go to its successor, if one
@@ -99,39 +131,34 @@ impl Sentinel {
 }
 
 impl Shared {
-    /// Returns what the sentinel that answers first says.
-    async fn ask_all(&self) -> Result<Address, Arc<Refusal>> {
-        let asking = self.sentinels.iter().map(|address| self.ask(address).boxed());
-        select_ok(asking).await.map(|(address, _others)| address)
-    }
-
-    async fn ask(&self, sentinel: &Address) -> Result<Address, Arc<Refusal>> {
-        let mut dialed = self.dialer.dial(sentinel, Purpose::Commands).await?;
-        let name = Arc::clone(&dialed.facts.address);
-        let refused = |reason| Arc::new(Refusal::new(&name, reason));
-        if dialed.facts.mode != Mode::Sentinel {
-            let found = dialed.facts.mode;
-            let problem = format!("it is {found}, and server.kind is \"sentinel\"");
-            return Err(refused(Reason::Invalid(problem.into())));
-        }
-        let mut question = Cmd::new();
-        question.arg("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(&*self.name);
-        let asking = dialed.connection.send_packed_command(&question);
-        let reply = alongside(&mut dialed.driver, asking).await;
-        let reply = reply.and_then(Result::ok).ok_or_else(|| refused(Reason::Closed))?;
-        match Value::new(reply) {
-            Value::Error(error) => Err(refused(Reason::Server(error))),
-            Value::Array(parts) => {
-                let text = |place: usize| parts.get(place).and_then(Value::as_text);
-                let port = text(1).and_then(|port| port.parse().ok());
-                let port = port.ok_or_else(|| refused(Reason::Protocol))?;
-                Ok(sentinel.with(text(0).unwrap_or_default(), port))
+    /// Returns the master by the newest word of the sentinels that answer.
+    ///
+    /// One that was cut off may still call a former master by its name: what is
+    /// older than what is known counts only if most of all sentinels say it.
+    /// Then they were set up anew.
+    async fn find(&self) -> Result<Address, Arc<Refusal>> {
+        let asking = self.sentinels.iter();
+        let asking = asking.map(|witness| witness.ask(&self.dialer, &self.name).boxed());
+        let refused = |problem: String| {
+            let reason = Reason::NoMaster(problem.into());
+            Arc::new(Refusal::new(&"the sentinels".into(), reason))
+        };
+        let words = gather(asking).await;
+        let words =
+            words.map_err(|last| last.unwrap_or_else(|| refused("there is none".into())))?;
+        let newest = Word::newest(&words).ok_or_else(|| refused("there is none".into()))?;
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let floor = known.as_ref().map_or(0, |known| known.epoch);
+        if newest.epoch < floor {
+            let (epoch, count) = (newest.epoch, newest.count(&words));
+            if count * 2 <= self.sentinels.len() {
+                let problem = format!("those that answer are at epoch {epoch}, and it was {floor}");
+                return Err(refused(problem));
             }
-            _ => {
-                let problem = format!("it knows no master `{}`", self.name);
-                Err(refused(Reason::NoMaster(problem.into())))
-            }
+            tracing::warn!(epoch, known = floor, "the redis sentinels were set up anew");
         }
+        *known = Some(newest.clone());
+        Ok(newest.master.clone())
     }
 
     /// Connects to what is said to be the master, and sees that it is.
@@ -158,15 +185,15 @@ impl Shared {
 
 #[async_trait]
 impl Watched for Shared {
-    async fn refresh(&self) -> Result<(), Arc<Refusal>> {
-        let address = self.ask_all().await?;
+    async fn refresh(&self) -> Result<bool, Arc<Refusal>> {
+        let address = self.find().await?;
         if self.master.load().as_ref().is_some_and(|node| node.address == address) {
-            return Ok(());
+            return Ok(false);
         }
         let verified = self.verify(&address).await?;
         self.install(&address);
         drop(verified);
-        Ok(())
+        Ok(true)
     }
 
     fn maker(&self) -> &NodeMaker {

@@ -1,12 +1,13 @@
 //! What the tests share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use trine_core::{Deadline, ErrorKind, Secret, TaskHandle, Tasks};
-use trine_redis::{Command, RedisConfig, RedisPool, RedisService, Value};
+use trine_redis::{Command, RedisConfig, RedisPool, RedisService, ScanCursor, Value};
 
 pub(crate) type TestResult = Result<(), Box<dyn std::error::Error>>;
 
@@ -43,6 +44,17 @@ pub(crate) fn text(value: &Value) -> &str {
     value.as_text().unwrap_or_else(|| panic!("{value:?} is no text"))
 }
 
+/// Returns the rules of an account that may do what `docs/wire.md` says that the
+/// pool needs, and read and write keys.
+pub(crate) fn least_rights() -> String {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/wire.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let (_, chapter) = page.split_once("## trine-redis").unwrap();
+    let (_, block) = chapter.split_once("```acl\n").unwrap();
+    let rules = block.split_once("```").unwrap().0.replace('\n', " ");
+    format!("on >secret ~* &* -@all {rules} +get +set +incrby")
+}
+
 /// Calls until it works, for as long as patience lasts; returns how long it
 /// took.
 pub(crate) async fn until_works(pool: &RedisPool, command: &Command) -> Duration {
@@ -62,6 +74,25 @@ pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     while !is_so().await {
         assert!(began.elapsed() < PATIENCE, "{what} never came");
         sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Goes on with a scan to its end and adds what it finds.
+pub(crate) async fn scan_on(
+    pool: &RedisPool,
+    prefix: &str,
+    mut cursor: Option<ScanCursor>,
+    found: &mut BTreeSet<Vec<u8>>,
+) {
+    loop {
+        // As text, which is how it is kept.
+        let kept = cursor.map(|cursor| ScanCursor::parse(&cursor.to_text()).unwrap());
+        let page = pool.scan(prefix, kept.as_ref(), 10).await.unwrap();
+        found.extend(page.keys);
+        cursor = page.next;
+        if cursor.is_none() {
+            return;
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 use crate::account::Account;
-use crate::docker::Container;
+use crate::docker::{Container, SECRET};
 use crate::error::Result;
 use crate::mariadb::DATABASE;
 use crate::mariadb::account::set_up;
@@ -64,11 +64,11 @@ impl DockerServer {
 
     async fn run(&self) -> Result<()> {
         let publish = format!("127.0.0.1:{}:3306", self.port);
-        let password = format!("MARIADB_ROOT_PASSWORD={}", self.root.password());
+        let password = format!("MARIADB_ROOT_PASSWORD_FILE={SECRET}");
         let mut args: Vec<String> =
             ["--publish", &publish, "--env", &password, IMAGE].map(str::to_owned).into();
         args.extend(self.options.iter().map(|(name, value)| format!("--{name}={value}")));
-        self.container.run(args).await?;
+        self.container.run(self.root.password(), args).await?;
         let root = Admin::new(self.endpoint_of(&self.root));
         self.container.ready(|| root.ping()).await?;
         root.execute("set up accounts", set_up(&self.admin, &self.account, DATABASE)).await

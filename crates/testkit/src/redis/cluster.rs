@@ -62,7 +62,8 @@ pub struct RedisClusterBuilder {
 }
 
 impl RedisClusterBuilder {
-    /// Sets persistence, password, accounts and options of every node.
+    /// Sets persistence, password, accounts, options and TLS of every node; the
+    /// nodes share their certificates, and speak TLS to each other too.
     #[must_use]
     pub fn node(mut self, node: RedisBuilder) -> Self {
         self.node = node;
@@ -84,13 +85,10 @@ impl RedisClusterBuilder {
     /// # Errors
     ///
     /// Fails with [`Error::NoServer`] if there is no such binary, with
-    /// [`Error::Invalid`] for an option that is the kit's or for TLS, and with
+    /// [`Error::Invalid`] for an option that is the kit's, and with
     /// [`Error::Start`], which shows the log, if a node does not become ready.
     pub async fn start(self) -> Result<RedisCluster> {
         conf::check(&self.node)?;
-        if self.node.tls {
-            return Err(Error::Invalid("a cluster has no TLS here".into()));
-        }
         engine::run(
             async move { start_on_a_free_port(|| RedisCluster::start_with(self.clone())).await },
         )
@@ -128,8 +126,13 @@ impl RedisCluster {
         let program =
             local::find_server().ok_or_else(|| local::missing("a cluster", Some(NAMED)))?;
         let (mut servers, mut proxies) = (Vec::new(), Vec::new());
+        let mut tls = None;
         for _ in 0..NODES {
             let mut server = LocalServer::new(&program, Role::Data, Conf::of(&builder.node))?;
+            if builder.node.tls {
+                server = server.with_tls_of(&mut tls)?;
+                server.tell(["tls-cluster yes".to_owned()]);
+            }
             let bus = free_port()?;
             server.tell([
                 "cluster-enabled yes".to_owned(),
@@ -143,8 +146,9 @@ impl RedisCluster {
             if builder.is_proxied {
                 let proxy = Proxy::to(([127, 0, 0, 1], server.port()).into()).await?;
                 let proxy = proxy.speaking(Protocol::Redis);
+                let announced = if builder.node.tls { "tls-port" } else { "port" };
                 server.tell([
-                    format!("cluster-announce-port {}", proxy.addr().port()),
+                    format!("cluster-announce-{announced} {}", proxy.addr().port()),
                     format!("cluster-announce-bus-port {bus}"),
                 ]);
                 proxies.push(proxy);

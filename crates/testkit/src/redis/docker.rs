@@ -1,14 +1,18 @@
 use crate::account::Account;
-use crate::docker::Container;
+use crate::docker::{Container, SECRET};
 use crate::error::Result;
 use crate::port::free_port;
 use crate::redis::admin::{Admin, Place};
 use crate::redis::conf::{ADMIN, Conf};
 
 const IMAGE: &str = "redis:7.0";
-/// Writes the configuration, passwords among it, where only the server reads it.
-const START: &str = "umask 077 && printf %s \"$TRINE_CONF\" >redis.conf \
-                     && exec docker-entrypoint.sh redis-server redis.conf";
+/// Puts the configuration, passwords among it, where only the server reads it.
+fn start() -> String {
+    format!(
+        "umask 077 && cat {SECRET} >redis.conf \
+         && exec docker-entrypoint.sh redis-server redis.conf"
+    )
+}
 
 /// How to get a server, for whoever reads why a test failed.
 pub(super) const INSTRUCTIONS: &str = "no Redis for this test: there is no `redis-server` (with \
@@ -59,9 +63,8 @@ impl DockerServer {
     async fn run(&self) -> Result<()> {
         let place = ["protected-mode no", "enable-debug-command yes"].map(str::to_owned);
         let publish = format!("127.0.0.1:{}:6379", self.port);
-        let variable = format!("TRINE_CONF={}", self.conf.file(&place, &self.admin));
-        let args = ["--publish", &publish, "--env", &variable, IMAGE, "sh", "-c", START];
-        self.container.run(args).await?;
+        let args = ["--publish", &publish, IMAGE, "sh", "-c", &start()];
+        self.container.run(&self.conf.file(&place, &self.admin), args).await?;
         self.ready().await
     }
 

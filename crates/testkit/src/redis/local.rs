@@ -81,7 +81,18 @@ impl LocalServer {
 
     /// Has the server speak TLS only.
     pub(super) fn with_tls(mut self) -> Result<Self> {
-        self.tls = Some(RedisTls::make(self.scratch.path().join("tls"), self.user)?);
+        self.tls = Some(RedisTls::make(&self.scratch, self.user)?);
+        Ok(self)
+    }
+
+    /// Has the server speak TLS only, to the others of its group too, with the
+    /// certificates that they share; the first of them makes them.
+    pub(super) fn with_tls_of(mut self, shared: &mut Option<RedisTls>) -> Result<Self> {
+        if shared.is_none() {
+            *shared = Some(RedisTls::make(&self.scratch, self.user)?);
+        }
+        self.tls.clone_from(shared);
+        self.tell(["tls-replication yes".to_owned()]);
         Ok(self)
     }
 

@@ -59,8 +59,9 @@ pub struct RedisSentinelBuilder {
 }
 
 impl RedisSentinelBuilder {
-    /// Sets persistence, password, accounts and options of the servers that keep
-    /// data. The sentinels themselves let everybody in.
+    /// Sets persistence, password, accounts, options and TLS of the servers that
+    /// keep data. The sentinels themselves let everybody in; they speak TLS, with
+    /// the same certificates, if the servers do.
     #[must_use]
     pub fn node(mut self, node: RedisBuilder) -> Self {
         self.node = node;
@@ -73,13 +74,10 @@ impl RedisSentinelBuilder {
     /// # Errors
     ///
     /// Fails with [`Error::NoServer`] if there is no such binary, with
-    /// [`Error::Invalid`] for an option that is the kit's or for TLS, and with
+    /// [`Error::Invalid`] for an option that is the kit's, and with
     /// [`Error::Start`], which shows the log, if one does not become ready.
     pub async fn start(self) -> Result<RedisSentinel> {
         conf::check(&self.node)?;
-        if self.node.tls {
-            return Err(Error::Invalid("servers behind sentinels have no TLS here".into()));
-        }
         engine::run(async move {
             start_on_a_free_port(|| RedisSentinel::start_with(self.node.clone())).await
         })
@@ -118,8 +116,12 @@ impl RedisSentinel {
             .ok_or_else(|| local::missing("a group with sentinels", Some(NAMED)))?;
         let password = builder.password.as_deref();
         let mut servers: Vec<LocalServer> = Vec::new();
+        let mut tls = None;
         for _ in 0..NODES {
             let mut server = LocalServer::new(&program, Role::Data, Conf::of(&builder))?;
+            if builder.tls {
+                server = server.with_tls_of(&mut tls)?;
+            }
             if let Some(master) = servers.first() {
                 server.tell([format!("replicaof 127.0.0.1 {}", master.port())]);
             }
@@ -139,6 +141,9 @@ impl RedisSentinel {
         let mut servers = Vec::new();
         for _ in 0..SENTINELS {
             let mut server = LocalServer::new(&program, Role::Sentinel, Conf::default())?;
+            if builder.tls {
+                server = server.with_tls_of(&mut tls)?;
+            }
             server.tell([
                 format!("sentinel monitor {MASTER} 127.0.0.1 {port} 2"),
                 format!("sentinel down-after-milliseconds {MASTER} 500"),

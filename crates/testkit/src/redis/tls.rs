@@ -2,6 +2,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -10,20 +11,23 @@ use rcgen::{
 
 use crate::error::{Error, Result};
 use crate::redis::conf::quoted_path;
+use crate::scratch::Scratch;
 use crate::user::User;
 
 /// The certificates of a [`Redis`](crate::Redis) that speaks TLS, made for it
-/// alone. The files go with the server.
+/// and those that it is one of several with. The files go with them.
 #[derive(Clone, Debug)]
 pub struct RedisTls {
     folder: PathBuf,
+    _scratch: Arc<Scratch>,
 }
 
 impl RedisTls {
     /// Writes an authority of its own and what it has signed into a new folder.
-    pub(super) fn make(folder: PathBuf, user: Option<User>) -> Result<Self> {
+    pub(super) fn make(scratch: &Arc<Scratch>, user: Option<User>) -> Result<Self> {
+        let folder = scratch.path().join("tls");
         fs::create_dir(&folder).map_err(Error::io(format!("create {}", folder.display())))?;
-        let tls = Self { folder };
+        let tls = Self { folder, _scratch: Arc::clone(scratch) };
         let invalid = |error: rcgen::Error| Error::Invalid(format!("make a certificate: {error}"));
         let authority = authority().map_err(invalid)?;
         write(&tls.ca_file(), &authority.pem(), None)?;
@@ -87,13 +91,17 @@ impl Party {
         self,
         authority: &CertifiedIssuer<'_, KeyPair>,
     ) -> Result<(String, String), rcgen::Error> {
-        let (names, usage) = match self {
-            Self::Server => (vec!["127.0.0.1", "localhost"], ExtendedKeyUsagePurpose::ServerAuth),
-            Self::Client => (Vec::new(), ExtendedKeyUsagePurpose::ClientAuth),
+        let client = ExtendedKeyUsagePurpose::ClientAuth;
+        let (names, usages) = match self {
+            // Servers of several are clients of each other.
+            Self::Server => {
+                (vec!["127.0.0.1", "localhost"], vec![ExtendedKeyUsagePurpose::ServerAuth, client])
+            }
+            Self::Client => (Vec::new(), vec![client]),
         };
         let names: Vec<_> = names.into_iter().map(str::to_owned).collect();
         let mut params = CertificateParams::new(names)?;
-        params.extended_key_usages = vec![usage];
+        params.extended_key_usages = usages;
         let key = KeyPair::generate()?;
         Ok((params.signed_by(&key, authority)?.pem(), key.serialize_pem()))
     }

@@ -1,6 +1,8 @@
 //! The kit tested against itself.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[cfg(any(feature = "mariadb", feature = "redis"))]
+mod docker;
 mod ledger;
 #[cfg(feature = "mariadb")]
 mod mariadb;

@@ -148,7 +148,8 @@ async fn a_cluster_that_cannot_be_had_says_how_to_get_one() -> Result<()> {
     assert!(!child.wait(std::time::Duration::from_secs(20)).await?.success());
     let log = child.log();
     assert!(log.contains("apt-get install") && log.contains("TRINE_TEST_REDIS_CLUSTER"), "{log}");
-    let error = RedisCluster::builder().node(RedisBuilder::default().tls()).start().await;
+    let error =
+        RedisCluster::builder().node(RedisBuilder::default().option("port", "1")).start().await;
     assert!(matches!(error, Err(Error::Invalid(_))));
     Ok(())
 }

@@ -111,7 +111,7 @@ async fn sentinels_that_cannot_be_had_say_how_to_get_some() -> Result<()> {
     assert!(!child.wait(SOON).await?.success());
     let log = child.log();
     assert!(log.contains("apt-get install") && log.contains("TRINE_TEST_REDIS_SENTINELS"), "{log}");
-    let error = RedisSentinel::builder().node(Redis::builder().tls()).start().await;
+    let error = RedisSentinel::builder().node(Redis::builder().option("port", "1")).start().await;
     assert!(matches!(error, Err(Error::Invalid(_))));
     Ok(())
 }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use crate::Value;
 use crate::config::Address;
 use crate::node::Node;
-use crate::slot::SLOTS;
+use crate::slot::{SLOTS, SlotSet};
 
 /// Nobody has it.
 const NOBODY: u16 = u16::MAX;
@@ -14,6 +14,20 @@ pub(super) struct SlotRange {
     first: u16,
     last: u16,
     master: Address,
+}
+
+impl SlotRange {
+    pub(super) fn first(&self) -> u16 {
+        self.first
+    }
+
+    pub(super) fn len(&self) -> u32 {
+        u32::from(self.last.saturating_sub(self.first)) + 1
+    }
+
+    pub(super) fn master(&self) -> &Address {
+        &self.master
+    }
 }
 
 /// Reads what `CLUSTER SLOTS` answered; an unknown host is the one that was
@@ -38,6 +52,8 @@ pub(super) struct SlotMap {
     /// For each slot, the place of its master among the nodes.
     owners: Vec<u16>,
     nodes: Vec<Arc<Node>>,
+    /// Those of the nodes that have slots.
+    masters: Vec<Arc<Node>>,
 }
 
 impl SlotMap {
@@ -60,51 +76,77 @@ impl SlotMap {
     }
 
     /// Returns the nodes that have slots.
-    pub(super) fn masters(&self) -> impl Iterator<Item = &Arc<Node>> {
-        let mut has_some = vec![false; self.nodes.len()];
-        for place in &self.owners {
+    pub(super) fn masters(&self) -> &[Arc<Node>] {
+        &self.masters
+    }
+
+    /// Returns the master whose `turn` it is, or the next one that works.
+    pub(super) fn any(&self, turn: usize) -> Option<&Arc<Node>> {
+        let from = turn.checked_rem(self.masters.len())?;
+        let (before, after) = self.masters.split_at(from);
+        let mut in_turn = after.iter().chain(before);
+        in_turn.find(|node| node.live().is_some()).or(after.first())
+    }
+
+    fn new(owners: Vec<u16>, nodes: Vec<Arc<Node>>) -> Self {
+        let mut has_some = vec![false; nodes.len()];
+        for place in &owners {
             if let Some(has_some) = has_some.get_mut(usize::from(*place)) {
                 *has_some = true;
             }
         }
-        self.nodes.iter().zip(has_some).filter(|(_, has_some)| *has_some).map(|(node, _)| node)
+        let masters = nodes.iter().zip(has_some).filter(|(_, has_some)| *has_some);
+        let masters = masters.map(|(node, _)| Arc::clone(node)).collect();
+        Self { owners, nodes, masters }
+    }
+
+    /// Returns the nodes that have slots, each with those.
+    pub(super) fn shares(&self) -> Vec<(Arc<Node>, SlotSet)> {
+        let mut shares: Vec<_> = self.nodes.iter().map(|_| SlotSet::none()).collect();
+        for (slot, place) in (0..SLOTS).zip(&self.owners) {
+            if let Some(share) = shares.get_mut(usize::from(*place)) {
+                share.insert(slot);
+            }
+        }
+        let shares = self.nodes.iter().map(Arc::clone).zip(shares);
+        shares.filter(|(_, share)| !share.is_empty()).collect()
     }
 
     /// Returns the map after a node has told the slots. A node that is named no
     /// more is kept once, because its successor may not be known to everybody
     /// yet, and then closed.
     pub(super) fn next(&self, ranges: &[SlotRange], make: impl Fn(&Address) -> Arc<Node>) -> Self {
-        let mut next = Self { owners: vec![NOBODY; usize::from(SLOTS)], nodes: Vec::new() };
+        let (mut owners, mut nodes) = (vec![NOBODY; usize::from(SLOTS)], Vec::new());
         for range in ranges {
-            let place = next.place(&range.master, || {
+            let place = place(&mut nodes, &range.master, || {
                 self.at(&range.master).map_or_else(|| make(&range.master), Arc::clone)
             });
             let slots = usize::from(range.first)..=usize::from(range.last);
-            if let Some(owners) = next.owners.get_mut(slots) {
+            if let Some(owners) = owners.get_mut(slots) {
                 owners.fill(place);
             }
         }
-        for node in &next.nodes {
+        for node in &nodes {
             node.set_named(true);
         }
         for node in &self.nodes {
-            if next.at(&node.address).is_some() {
+            if nodes.iter().any(|named| named.address == node.address) {
                 continue;
             }
             if node.set_named(false) {
-                next.nodes.push(Arc::clone(node));
+                nodes.push(Arc::clone(node));
             } else {
                 node.close();
             }
         }
-        next
+        Self::new(owners, nodes)
     }
 
     /// Returns the map with a node more, which has no slots.
     pub(super) fn with_node(&self, node: Arc<Node>) -> Self {
         let mut nodes = self.nodes.clone();
         nodes.push(node);
-        Self { owners: self.owners.clone(), nodes }
+        Self::new(self.owners.clone(), nodes)
     }
 
     /// Returns the map with one slot at the node of `address`, which it has.
@@ -115,17 +157,18 @@ impl SlotMap {
         if let (Some(owner), Some(place)) = (owners.get_mut(usize::from(slot)), place) {
             *owner = place;
         }
-        Self { owners, nodes: self.nodes.clone() }
+        Self::new(owners, self.nodes.clone())
     }
+}
 
-    fn place(&mut self, address: &Address, node: impl FnOnce() -> Arc<Node>) -> u16 {
-        let known = self.nodes.iter().position(|node| node.address == *address);
-        let place = known.unwrap_or_else(|| {
-            self.nodes.push(node());
-            self.nodes.len() - 1
-        });
-        u16::try_from(place).unwrap_or(NOBODY)
-    }
+/// Returns the place of the node at `address`, which is added if it is new.
+fn place(nodes: &mut Vec<Arc<Node>>, address: &Address, node: impl FnOnce() -> Arc<Node>) -> u16 {
+    let known = nodes.iter().position(|node| node.address == *address);
+    let place = known.unwrap_or_else(|| {
+        nodes.push(node());
+        nodes.len() - 1
+    });
+    u16::try_from(place).unwrap_or(NOBODY)
 }
 
 #[cfg(test)]

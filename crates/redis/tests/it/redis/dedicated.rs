@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use trine_core::{ErrorKind, Span};
+use tokio::time::Instant;
+use trine_core::{CallContext, Deadline, ErrorKind, Span};
 use trine_redis::{Command, RedisService, Route, Value};
-use trine_testkit::{Flow, Proxy, Redis, drop_at_every_await};
+use trine_testkit::{Door, Flow, Proxy, Redis, Side, drop_at_every_await};
 
 use crate::support::{PATIENCE, TestResult, close, connect, get, set, single, text, until};
 
@@ -86,6 +87,49 @@ async fn a_late_reply_closes_the_connection() -> TestResult {
 }
 
 #[trine_testkit::test]
+async fn a_command_whose_deadline_has_passed_is_not_sent() -> TestResult {
+    let server = Redis::start().await?;
+    let service = connect(&single(server.url())).await;
+    let mut own = service.pool().acquire(Route::Any).await?;
+    let passed = || CallContext::default().with_deadline(Deadline::after(Duration::ZERO));
+    let error = passed().scope(own.run(&set("k", "v"), PATIENCE)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error:?}");
+    let error = own.run(&set("k", "v"), Duration::ZERO).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error:?}");
+    // The connection is in order, and the write never reached it.
+    assert!(own.run(&get("k"), PATIENCE).await?.is_nil());
+    let near = || CallContext::default().with_deadline(Deadline::after(Duration::from_millis(50)));
+    let error = near().scope(own.run(&pop("list", "30"), PATIENCE)).await.unwrap_err();
+    let shown = trine_core::Report(&error).to_string();
+    assert!(shown.contains("deadline of the call") && !shown.contains("60s"), "{shown}");
+    drop(own);
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_write_that_a_shutdown_cuts_is_unknown() -> TestResult {
+    let server = Redis::start().await?;
+    let service = connect(&single(server.url())).await;
+    let mut own = service.pool().acquire(Route::Any).await?;
+    let mut other = service.pool().acquire(Route::Any).await?;
+    let closing = async {
+        until("a blocked client", async || blocked(&server).await == "1").await;
+        // The loan outlasts the deadline.
+        let _late = service.shutdown(Deadline::after(Duration::from_millis(50))).await;
+    };
+    let command = pop("list", "30");
+    let (popped, ()) = tokio::join!(own.run(&command, PATIENCE), closing);
+    let error = popped.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "{error:?}");
+    // What begins after it is not sent.
+    let error = other.run(&set("k", "v"), PATIENCE).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Closed, "{error:?}");
+    assert!(server.admin(&["GET", "k"]).await?.text().is_none());
+    Ok(())
+}
+
+#[trine_testkit::test]
 async fn too_many_are_exhausted() -> TestResult {
     let server = Redis::start().await?;
     let mut config = single(server.url());
@@ -146,6 +190,58 @@ async fn one_that_was_idle_is_asked_first() -> TestResult {
         Value::Bytes(b"x".to_vec())
     );
     assert!(proxy.accepted() > accepted);
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn many_that_are_dead_cost_one_time_out() -> TestResult {
+    const MANY: u32 = 40;
+    let server = Redis::start().await?;
+    let proxy = Proxy::to(server.addr()).await?;
+    let mut config =
+        single(server.url_via(proxy.addr())).with_response_timeout(Duration::from_millis(300));
+    config.dedicated.idle = Span::millis(1);
+    config.dedicated.max = MANY.try_into()?;
+    let service = connect(&config).await;
+    let mut loans = Vec::new();
+    for _ in 0..MANY {
+        loans.push(service.pool().acquire(Route::Any).await?);
+    }
+    drop(loans);
+    assert_eq!(gauge(&service, "idle"), f64::from(MANY));
+    proxy.lose(Side::Server);
+    let began = Instant::now();
+    let mut own = service.pool().acquire(Route::Any).await?;
+    // Five times the time-outs of a reply and of a new connection.
+    assert!(began.elapsed() < Duration::from_millis(5 * 1_300), "{:?}", began.elapsed());
+    assert!(own.run(&get("k"), PATIENCE).await?.is_nil());
+    drop(own);
+    assert_eq!(gauge(&service, "idle"), 1.0);
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn none_is_made_while_the_server_is_known_to_be_away() -> TestResult {
+    let server = Redis::start().await?;
+    let proxy = Proxy::to(server.addr()).await?;
+    // The next attempt is due long after the end of the test.
+    let hour = Duration::from_secs(3_600);
+    let config = single(server.url_via(proxy.addr())).with_reconnect(hour, hour);
+    let service = connect(&config).await;
+    proxy.set_door(Door::Refuse).await?;
+    proxy.kill_all();
+    until("a known outage", async || {
+        let error = service.pool().run(&get("k")).await.err();
+        error.is_some_and(|error| std::error::Error::source(&error).is_some())
+    })
+    .await;
+    proxy.set_door(Door::Open).await?;
+    let accepted = proxy.accepted();
+    let error = service.pool().acquire(Route::Any).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+    assert_eq!(proxy.accepted(), accepted);
     close(&service).await;
     Ok(())
 }

@@ -4,7 +4,7 @@ use trine_core::{Durability, HealthStatus, Span};
 use trine_redis::{DurabilitySource, Role, Route};
 use trine_testkit::{Redis, RedisPersistence};
 
-use crate::support::{TestResult, close, connect, get, single, until, until_works};
+use crate::support::{TestResult, close, connect, get, set, single, until, until_works};
 
 #[trine_testkit::test]
 async fn facts_and_durability_are_the_servers_own() -> TestResult {
@@ -76,5 +76,50 @@ async fn health_says_what_an_operator_asks() -> TestResult {
     until("a good health", async || service.health().await.status == HealthStatus::Up).await;
     close(&service).await;
     assert_eq!(service.state(), trine_core::State::Closed);
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_server_that_loads_its_data_is_down() -> TestResult {
+    let server = Redis::builder()
+        .option("key-load-delay", "50000")
+        .option("rdbcompression", "no")
+        .option("loading-process-events-interval-bytes", "1024")
+        .start()
+        .await?;
+    let service = connect(&single(server.url())).await;
+    // Far longer than anybody waits, if it were not told to hurry.
+    for n in 0..1_000 {
+        service.pool().run(&set(&format!("k{n}"), "v".repeat(2_000))).await?;
+    }
+    let loading = server.admin(&["DEBUG", "RELOAD"]);
+    let hurry = async {
+        until("a bad health", async || {
+            let health = service.health().await;
+            let is_told = health.error.as_ref().is_some_and(|error| error.contains("loading"));
+            health.status == HealthStatus::Down && is_told
+        })
+        .await;
+        server.admin(&["CONFIG", "SET", "key-load-delay", "0"]).await
+    };
+    // The kit may have given up the answer to the first by then.
+    let (_loaded, hurried) = tokio::join!(loading, hurry);
+    hurried?;
+    until("a good health", async || service.health().await.status == HealthStatus::Up).await;
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_server_that_takes_no_writes_is_degraded() -> TestResult {
+    let server = Redis::start().await?;
+    let service = connect(&single(server.url())).await;
+    server.admin(&["REPLICAOF", "127.0.0.1", "1"]).await?;
+    until("a bad health", async || service.health().await.status == HealthStatus::Degraded).await;
+    let error = service.health().await.error.unwrap();
+    assert!(error.contains("replica"), "{error}");
+    server.admin(&["REPLICAOF", "NO", "ONE"]).await?;
+    until("a good health", async || service.health().await.status == HealthStatus::Up).await;
+    close(&service).await;
     Ok(())
 }

@@ -1,14 +1,15 @@
 //! Servers that die, hang and lose replies.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::Instant;
 use trine_core::{CallContext, Deadline, ErrorKind, Span};
 use trine_redis::{Command, Value};
-use trine_testkit::{Door, Flow, Proxy, Redis, Side};
+use trine_testkit::{Door, Flow, Proxy, Redis, RedisPersistence, Side};
 
 use crate::support::{
-    PATIENCE, TestResult, close, connect, get, incr, set, single, text, until, until_works,
+    PATIENCE, TestResult, close, connect, get, incr, scan_on, set, single, text, until, until_works,
 };
 
 /// Five times what a call may take: connect and response time-out.
@@ -123,6 +124,66 @@ async fn a_half_open_connection_is_noticed_and_replaced() -> TestResult {
     Ok(())
 }
 
+/// Calls until one works; each gives up after a time that is far shorter than
+/// the response time-out.
+async fn until_impatient_works<F: Future<Output = bool>>(call: impl Fn() -> F) {
+    let began = Instant::now();
+    until("a new connection", async || call().await).await;
+    assert!(began.elapsed() < BOUND, "{:?}", began.elapsed());
+}
+
+#[trine_testkit::test]
+async fn a_half_open_connection_is_noticed_by_callers_with_near_deadlines() -> TestResult {
+    let (_server, proxy, url) = behind_a_proxy().await?;
+    let service = connect(&single(url)).await;
+    let redis = service.pool();
+    redis.run(&set("k", "v")).await?;
+    proxy.lose(Side::Server);
+    let near = || CallContext::default().with_deadline(Deadline::after(Duration::from_millis(50)));
+    until_impatient_works(|| async { near().scope(redis.run(&get("k"))).await.is_ok() }).await;
+    proxy.lose(Side::Server);
+    until_impatient_works(|| async {
+        near().scope(redis.run_all(vec![get("k"), get("k")])).await.iter().all(Result::is_ok)
+    })
+    .await;
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_half_open_connection_is_noticed_by_callers_that_drop_their_calls() -> TestResult {
+    let (_server, proxy, url) = behind_a_proxy().await?;
+    let service = connect(&single(url)).await;
+    let redis = service.pool();
+    redis.run(&set("k", "v")).await?;
+    proxy.lose(Side::Server);
+    until_impatient_works(|| async {
+        tokio::time::timeout(Duration::from_millis(50), redis.run(&get("k"))).await.is_ok()
+    })
+    .await;
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_large_reply_that_holds_up_the_others_costs_no_connection() -> TestResult {
+    let (_server, proxy, url) = behind_a_proxy().await?;
+    let config = single(url).with_response_timeout(Duration::from_millis(200));
+    let service = connect(&config).await;
+    let redis = service.pool();
+    let connects = || service.metrics().counter("trine_redis_connects_total", &[]);
+    redis.run(&set("k", "x".repeat(400_000))).await?;
+    let before = connects();
+    // Two seconds: far more than a call and a PING are given.
+    proxy.set_replies(Flow::Throttle(200_000));
+    let error = redis.run(&get("k")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error:?}");
+    until_works(redis, &get("n")).await;
+    assert_eq!(connects(), before);
+    close(&service).await;
+    Ok(())
+}
+
 #[trine_testkit::test]
 async fn a_slow_reply_costs_no_connection() -> TestResult {
     let server = Redis::start().await?;
@@ -213,5 +274,23 @@ async fn a_shutdown_returns_under_a_server_that_hangs() -> TestResult {
     let hanging = get("n");
     let (_late, ()) = tokio::join!(service.pool().run(&hanging), close(&service));
     assert_eq!(service.state(), trine_core::State::Closed);
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_scan_misses_no_key_when_the_server_was_restarted() -> TestResult {
+    let server = Redis::builder().persistence(RedisPersistence::Always).start().await?;
+    let service = connect(&single(server.url())).await;
+    let redis = service.pool();
+    let batch = (0..300).map(|n| set(&format!("scan{n}"), "v")).collect();
+    assert!(redis.run_all(batch).await.iter().all(Result::is_ok));
+    let page = redis.scan("scan", None, 100).await?;
+    let mut found: BTreeSet<_> = page.keys.into_iter().collect();
+    // The hash function is another one from then on.
+    server.restart().await?;
+    until_works(redis, &get("scan1")).await;
+    scan_on(redis, "scan", page.next, &mut found).await;
+    assert_eq!(found.len(), 300);
+    close(&service).await;
     Ok(())
 }

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use trine_core::{ErrorKind, Report, Secret, Span};
-use trine_redis::{RedisConfig, RedisService, Route, TlsConfig};
+use trine_redis::{Command, RedisConfig, RedisService, Route, TlsConfig};
 use trine_testkit::Redis;
 
-use crate::support::{TestResult, close, connect, get, set, single};
+use crate::support::{
+    PATIENCE, TestResult, close, connect, get, set, single, text, until, until_works,
+};
 
 #[trine_testkit::test]
 async fn a_wrong_password_is_denied_and_never_shown() -> TestResult {
@@ -25,6 +27,13 @@ async fn a_wrong_password_is_denied_and_never_shown() -> TestResult {
         let shown = format!("{error:?} {}", Report(&error));
         assert!(!shown.contains("hunter"), "{shown}");
     }
+    let service = connect(&single(server.url())).await;
+    let refused = Command::write("ACL").arg("SETUSER").arg("bob").arg(">>hunter2").arg("hunter3");
+    let error = service.pool().run(&refused).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    let shown = format!("{error:?} {}", Report(&error));
+    assert!(shown.contains("ACL SETUSER") && !shown.contains("hunter"), "{shown}");
+    close(&service).await;
     Ok(())
 }
 
@@ -101,6 +110,43 @@ async fn tls_is_spoken_with_an_authority_of_ones_own() -> TestResult {
 }
 
 #[trine_testkit::test]
+async fn certificates_that_are_renewed_are_read_again() -> TestResult {
+    let (server, other) =
+        (Redis::builder().tls().start().await?, Redis::builder().tls().start().await?);
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("ca.pem");
+    let put = |text: &[u8]| {
+        let new = folder.path().join("new.pem");
+        std::fs::write(&new, text)?;
+        std::fs::rename(&new, &file)
+    };
+    let authority = |server: &Redis| std::fs::read(server.tls().unwrap().ca_file());
+    put(&authority(&server)?)?;
+    let mut tls = TlsConfig::default();
+    tls.ca_file = Some(file.clone());
+    let service = connect(&single(server.url()).with_tls(tls)).await;
+    let redis = service.pool();
+    redis.run(&get("k")).await?;
+
+    // Half written: the former is good enough.
+    put(b"-----BEGIN")?;
+    server.kill_connections().await?;
+    until_works(redis, &get("k")).await;
+
+    put(&authority(&other)?)?;
+    server.kill_connections().await?;
+    until("a refused certificate", async || {
+        redis.run(&get("k")).await.is_err_and(|error| error.kind() == ErrorKind::Invalid)
+    })
+    .await;
+
+    put(&authority(&server)?)?;
+    until_works(redis, &get("k")).await;
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
 async fn plain_text_to_a_tls_port_says_so() -> TestResult {
     let server = Redis::builder().tls().start().await?;
     let config =
@@ -131,6 +177,24 @@ async fn a_password_changes_under_load() -> TestResult {
     server.kill_connections().await?;
     crate::support::until_works(redis, &get("n")).await;
     assert!(redis.acquire(Route::Any).await.is_ok());
+    close(&service).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_loan_that_comes_back_is_lent_to_nobody_under_a_former_user() -> TestResult {
+    let rules = "on >secret ~* &* +@all";
+    let server = Redis::builder().user("bob", rules).user("eve", rules).start().await?;
+    let service = connect(&single(server.url_of("bob", "secret"))).await;
+    let redis = service.pool();
+    let who = Command::read("ACL").arg("WHOAMI");
+    let mut own = redis.acquire(Route::Any).await?;
+    redis.set_credentials("eve", Secret::new("secret")).await?;
+    assert_eq!(text(&own.run(&who, PATIENCE).await?), "bob");
+    drop(own);
+    let mut own = redis.acquire(Route::Any).await?;
+    assert_eq!(text(&own.run(&who, PATIENCE).await?), "eve");
+    drop(own);
     close(&service).await;
     Ok(())
 }
