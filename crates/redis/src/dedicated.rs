@@ -78,15 +78,9 @@ impl RedisPool {
         if let Some(refusal) = node.refusal() {
             return Err(failed(Trouble::Away(refusal)));
         }
-        let getting = node.dedicated.get();
-        let got = match CallContext::current().deadline() {
-            None => getting.await,
-            Some(until) => until.limit(getting).await.ok_or_else(|| Error::Timeout {
-                at: at(),
-                after: began.elapsed(),
-                limit: "deadline of the call",
-            })?,
-        };
+        // Boxed: making a connection is deep, and callers' futures hold it.
+        let getting = Box::pin(node.dedicated.get());
+        let got = self.bounded(operation, getting).await?;
         let object = got.map_err(|error| match error {
             PoolError::Backend(refusal) => refusal.to_error(at()),
             PoolError::Closed => Error::unavailable(at(), Unavailable::NoMaster),

@@ -6,6 +6,7 @@ mod servers;
 use std::fmt;
 use std::sync::Arc;
 
+use tokio::time::Instant;
 use trine_core::{CallContext, InFlight, Lifecycle, Tasks};
 
 use crate::command::Shape;
@@ -139,6 +140,21 @@ impl RedisPool {
 
     pub(crate) fn at(&self, operation: &'static str) -> At {
         At::new(operation, &self.shared.name)
+    }
+
+    /// Bounds what is not sent as a command by the deadline of the call.
+    pub(crate) async fn bounded<T>(
+        &self,
+        operation: &'static str,
+        work: impl Future<Output = T>,
+    ) -> Result<T> {
+        let began = Instant::now();
+        let Some(until) = CallContext::current().deadline() else { return Ok(work.await) };
+        until.limit(work).await.ok_or_else(|| Error::Timeout {
+            at: self.at(operation),
+            after: began.elapsed(),
+            limit: "deadline of the call",
+        })
     }
 
     pub(crate) fn enter(&self, operation: &'static str) -> Result<InFlight> {

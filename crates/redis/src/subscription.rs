@@ -5,9 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
-use tokio::time::Instant;
 use tokio_util::sync::DropGuard;
-use trine_core::CallContext;
 
 use crate::{Error, RedisPool, Result, Unavailable};
 
@@ -50,7 +48,7 @@ impl RedisPool {
     ///
     /// In a cluster every node tells what was published on any. Dropping the
     /// future or the subscription ends it. The deadline of the current
-    /// [`CallContext`] bounds the call, not the subscription.
+    /// [`CallContext`](trine_core::CallContext) bounds the call, not the subscription.
     ///
     /// # Errors
     ///
@@ -87,16 +85,7 @@ impl RedisPool {
             stop: self.shared.tasks.token(),
         };
         self.shared.tasks.spawn("redis subscription", reader.run(told));
-        let began = Instant::now();
-        let first = match CallContext::current().deadline() {
-            None => first.await,
-            Some(until) => until.limit(first).await.ok_or_else(|| Error::Timeout {
-                at: self.at(operation),
-                after: began.elapsed(),
-                limit: "deadline of the call",
-            })?,
-        };
-        match first {
+        match self.bounded(operation, first).await? {
             Ok(Ok(())) => Ok(subscription),
             Ok(Err(trouble)) => Err(trouble.into_error(self.at(operation), crate::Access::Read)),
             Err(_ended) => Err(Error::unavailable(self.at(operation), Unavailable::Broken)),

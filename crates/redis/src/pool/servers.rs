@@ -97,26 +97,32 @@ impl RedisPool {
     /// of them, but removing their user does.
     ///
     /// Dropped unfinished, it may have changed some connections: call it again.
+    /// The deadline of the current [`CallContext`] bounds the trial only.
     ///
     /// # Errors
     ///
-    /// Fails with `Denied` if a server refuses them, and with `Unavailable` if
-    /// one cannot be asked; the cause names it.
+    /// Fails with `Denied` if a server refuses them, with `Unavailable` if one
+    /// cannot be asked, the cause naming it, and with `Timeout` at the deadline.
     pub async fn set_credentials(&self, username: &str, password: Secret) -> Result<()> {
         const OPERATION: &str = "set_credentials";
         let _call = self.enter(OPERATION)?;
         let topology = &self.shared.topology;
         let credentials = Credentials::new(username, password);
-        let _alone = topology.rotation().await;
-        let (dialer, masters) = (topology.dialer(), topology.masters());
-        if masters.is_empty() {
-            return Err(Error::unavailable(self.at(OPERATION), Unavailable::NoMaster));
-        }
-        let trying = masters
-            .iter()
-            .map(|node| dialer.dial_as(&node.address, Purpose::Commands, Some(&credentials)));
-        let tried = try_join_all(trying).await;
-        tried.map_err(|refusal| refusal.to_error(self.at(OPERATION)))?;
+        let dialer = topology.dialer();
+        let trial = async {
+            let alone = topology.rotation().await;
+            let masters = topology.masters();
+            if masters.is_empty() {
+                return Err(Error::unavailable(self.at(OPERATION), Unavailable::NoMaster));
+            }
+            let trying = masters
+                .iter()
+                .map(|node| dialer.dial_as(&node.address, Purpose::Commands, Some(&credentials)));
+            let tried = try_join_all(trying).await;
+            tried.map_err(|refusal| refusal.to_error(self.at(OPERATION)))?;
+            Ok(alone)
+        };
+        let _alone = self.bounded(OPERATION, Box::pin(trial)).await??;
         let auth = auth(&credentials);
         dialer.set_credentials(credentials);
         let nodes = topology.nodes();

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use trine_core::{ErrorKind, Report, Secret, Span};
+use trine_core::{CallContext, Deadline, ErrorKind, Report, Secret, Span};
 use trine_redis::{Command, RedisConfig, RedisService, Route, TlsConfig};
-use trine_testkit::Redis;
+use trine_testkit::{Flow, Proxy, Redis};
 
 use crate::support::{
     PATIENCE, TestResult, close, connect, get, set, single, text, until, until_works,
@@ -214,5 +214,26 @@ async fn a_failed_start_leaves_no_task_and_may_be_repeated() -> TestResult {
     service.pool().run(&set("k", "v")).await?;
     close(&service).await;
     crate::support::until("the end of all tasks", async || tasks() == before).await;
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn the_deadline_of_the_call_bounds_the_trial_of_a_password() -> TestResult {
+    let server = Redis::builder().user("bob", "on >first >second ~* &* +@all").start().await?;
+    let proxy = Proxy::to(server.addr()).await?;
+    let url = format!("redis://{}", proxy.addr());
+    let mut config = single(url).with_credentials("bob", Secret::new("first"));
+    config.connect_timeout = PATIENCE.into();
+    let service = connect(&config).await;
+    proxy.set(Flow::Hang);
+    let near = CallContext::default().with_deadline(Deadline::after(Duration::from_millis(50)));
+    let changing = service.pool().set_credentials("bob", Secret::new("second"));
+    let error = near.scope(changing).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error:?}");
+    proxy.set(Flow::Pass);
+    // Nothing has changed: the first one still lets new connections in.
+    server.admin(&["ACL", "SETUSER", "bob", "<second"]).await?;
+    assert!(service.pool().acquire(Route::Any).await.is_ok());
+    close(&service).await;
     Ok(())
 }
