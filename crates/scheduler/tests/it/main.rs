@@ -1,0 +1,36 @@
+//! What the crate promises.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod clocks;
+mod daylight;
+mod excluded;
+mod jitter;
+mod nominal;
+mod properties;
+mod reference;
+mod zones;
+
+use std::time::SystemTime;
+
+use trine_scheduler::{Schedule, Zones};
+
+/// Returns the schedule of `text` in a zone of the database that never changes.
+fn schedule(text: &str, zone: &str) -> Schedule {
+    let schedule: Schedule = text.parse().unwrap();
+    schedule.in_zone(Zones::bundled().zone(zone).unwrap()).unwrap()
+}
+
+fn time(text: &str) -> SystemTime {
+    text.parse::<jiff::Timestamp>().unwrap().into()
+}
+
+/// Returns the local times of `schedule` from `from` until just before `to`,
+/// both in UTC.
+fn local_times(schedule: &Schedule, from: &str, to: &str) -> Vec<String> {
+    let zone = jiff::tz::TimeZoneDatabase::bundled().get(schedule.zone().name()).unwrap();
+    let to = time(to);
+    let times = schedule.upcoming(time(from)).take_while(|at| *at < to);
+    let local = times.map(|at| zone.to_datetime(at.try_into().unwrap()));
+    local.map(|local| local.strftime("%d %H:%M").to_string()).collect()
+}
