@@ -29,6 +29,10 @@ impl Date {
         }
     }
 
+    pub(crate) const fn of(date: civil::Date) -> Self {
+        Self(date)
+    }
+
     pub(crate) const fn civil(self) -> civil::Date {
         self.0
     }

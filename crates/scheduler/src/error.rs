@@ -112,7 +112,7 @@ impl InvalidCron {
 #[non_exhaustive]
 pub enum NeverDue {
     /// Its one time is over.
-    #[error("schedule `{schedule}`: it is past since {}", Rfc3339(*now))]
+    #[error("schedule `{schedule}`: its time is over, it is {}", Rfc3339(*now))]
     Past {
         /// The schedule.
         schedule: Box<str>,

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use jiff::civil::{Date as CivilDate, DateTime, Time};
 
-use crate::time_of_day::seconds_of;
 use crate::weekday::Weekdays;
 use crate::{Date, InvalidSchedule, TimeOfDay, Weekday};
 
@@ -158,9 +157,12 @@ impl Exclusions {
         self.0.is_none()
     }
 
-    /// Returns the last date that is excluded by itself.
-    pub(crate) fn last_date(&self) -> Option<CivilDate> {
-        self.0.as_ref()?.dates.last().map(|(_, last)| last.civil())
+    /// Returns the last day of the excluded dates that `date` is one of.
+    pub(crate) fn last_date(&self, date: CivilDate) -> Option<CivilDate> {
+        let dates = &self.0.as_ref()?.dates;
+        let place = dates.partition_point(|(_, last)| last.civil() < date);
+        let (first, last) = dates.get(place)?;
+        (first.civil() <= date).then(|| last.civil())
     }
 
     /// Returns the first local time after what excludes `local`, none if it is
@@ -172,23 +174,18 @@ impl Exclusions {
             // After the last day of the calendar there is nothing to find.
             date.tomorrow().map_or(DateTime::MAX, |next| next.to_datetime(Time::MIN))
         };
-        let place = excluded.dates.partition_point(|(_, last)| last.civil() < date);
-        if let Some((first, last)) = excluded.dates.get(place)
-            && first.civil() <= date
-        {
-            return Some(midnight(last.civil()));
+        if let Some(last) = self.last_date(date) {
+            return Some(midnight(last));
         }
         if excluded.weekdays.has(date.weekday()) {
             return Some(midnight(date));
         }
-        let second = seconds_of(local.time());
+        let second = TimeOfDay::of(local.time()).seconds();
         let (_, end) = excluded.times.iter().find(|(from, to)| (*from..*to).contains(&second))?;
         if *end == DAY {
             return Some(midnight(date));
         }
-        let end = TimeOfDay::of_seconds(*end);
-        let part = |value: u8| i8::try_from(value).unwrap_or_default();
-        Some(date.at(part(end.hour()), part(end.minute()), part(end.second()), 0))
+        Some(date.to_datetime(TimeOfDay::of_seconds(*end).civil()))
     }
 
     fn make_mut(&mut self) -> &mut Excluded {

@@ -62,16 +62,17 @@
 //!   `jitter_is_that_of_the_job_and_its_nominal_time_for_ever`).
 //! * After a change of the time zone files answers follow the new rule: at once
 //!   after a reload, else within five minutes
-//!   (`after_a_reload_the_next_run_follows_the_new_rule`, `soak_zone_files`).
+//!   (`after_a_reload_the_next_run_follows_the_new_rule`, `soak_zone_files`). A
+//!   fixed time that was due under the old rule is not due again under the new
+//!   one, if the caller kept what the clocks showed
+//!   (`a_new_rule_makes_no_fixed_time_due_twice`).
 //! * A cron schedule takes less than 220 bytes
 //!   (`a_hundred_thousand_cron_schedules_fit_into_a_third_of_64_mib`).
 //!
 //! # Not provided
 //!
 //! Running anything: timers, storage and handlers. Cron's `@daily`, `L`, `W`,
-//! `#` and `?`. Leap seconds. Holidays that move: list their dates. A memory of
-//! what ran: when a rule changes for a day that has begun, its local time may
-//! come a second time.
+//! `#` and `?`. Leap seconds. Holidays that move: list their dates.
 //!
 //! # Feature flags
 //!
@@ -83,6 +84,7 @@ mod cron;
 mod date;
 mod error;
 mod exclusions;
+mod local_time;
 mod pattern;
 mod schedule;
 mod time_of_day;
@@ -94,6 +96,7 @@ pub use cron::CronField;
 pub use date::Date;
 pub use error::{InvalidCron, InvalidSchedule, NeverDue};
 pub use exclusions::Exclusions;
+pub use local_time::LocalTime;
 pub use schedule::{Schedule, Upcoming};
 pub use time_of_day::TimeOfDay;
 pub use weekday::Weekday;

@@ -1,12 +1,13 @@
 use std::time::{Duration, SystemTime};
 
+use jiff::civil;
 use jiff::{SignedDuration, Timestamp, ToSpan};
 use sha2::{Digest, Sha256};
 
 use crate::pattern::LAST_DAY;
 use crate::weekday::Weekdays;
-use crate::when::{When, whole_micros_from, whole_micros_until};
-use crate::{Exclusions, InvalidSchedule, NeverDue, TimeOfDay, Weekday, Zone};
+use crate::when::{Bounds, When, whole_micros_from, whole_micros_until};
+use crate::{Exclusions, InvalidSchedule, LocalTime, NeverDue, TimeOfDay, Weekday, Zone};
 
 mod description;
 mod text;
@@ -55,9 +56,9 @@ mod text;
 /// ```
 ///
 /// each with `; zone Europe/Berlin`, `; jitter 30s` and `; except sat sun` after
-/// it, in this order, where they are not UTC, 0 and nothing. The text of a cron
-/// expression is kept, in capitals; two that mean the same in other words are
-/// not equal.
+/// it, where they are not UTC, 0 and nothing; read in any order, written in this
+/// one. The text of a cron expression is kept, in capitals; two that mean the
+/// same in other words are not equal.
 ///
 /// # Example
 ///
@@ -86,8 +87,8 @@ impl Schedule {
     pub const MAX_INTERVAL: Duration = Duration::from_secs(3_650 * 24 * 60 * 60);
     /// Longest jitter: a day.
     pub const MAX_JITTER: Duration = Duration::from_secs(24 * 60 * 60);
-    /// How far it looks: a time that does not come in so many years, counted
-    /// from the last excluded date, counts as one that never comes.
+    /// How far it looks: a time that does not come in so many years, not counted
+    /// excluded dates, counts as one that never comes.
     pub const HORIZON_YEARS: u8 = 50;
 
     /// Returns the schedule of one run in each `period`, on the grid that begins
@@ -288,8 +289,8 @@ impl Schedule {
         let at = timestamp(now);
         let first = match self.when {
             When::Now => whole_micros_from(at).filter(|at| !self.excludes(*at)),
-            When::Delay { .. } => self.next(at),
-            _ => self.next(at.checked_sub(1.nanosecond()).unwrap_or(at)),
+            When::Delay { .. } => self.next(at, None),
+            _ => self.next(at.checked_sub(1.nanosecond()).unwrap_or(at), None),
         };
         first.map(SystemTime::from).ok_or_else(|| self.never_from(now, at))
     }
@@ -301,7 +302,25 @@ impl Schedule {
     /// read the zone's file, once in five minutes.
     #[must_use]
     pub fn next_after(&self, after: SystemTime) -> Option<SystemTime> {
-        self.next(timestamp(after)).map(SystemTime::from)
+        self.next(timestamp(after), None).map(SystemTime::from)
+    }
+
+    /// Returns the first nominal time after the run of `ran`, of which
+    /// [`local_time`](Self::local_time) said `shown` at that time.
+    ///
+    /// As [`next_after`](Self::next_after), and right also if the zone got
+    /// another rule for a day that has begun: a fixed time that the clocks
+    /// showed before, under the old rule, is not due again. Where storage keeps
+    /// the last run, keep both.
+    #[must_use]
+    pub fn next_after_run(&self, ran: SystemTime, shown: LocalTime) -> Option<SystemTime> {
+        self.next(timestamp(ran), Some(shown)).map(SystemTime::from)
+    }
+
+    /// Returns what the clocks of its zone show at `at`.
+    #[must_use]
+    pub fn local_time(&self, at: SystemTime) -> LocalTime {
+        LocalTime::of(self.zone.rule().local(timestamp(at)))
     }
 
     /// Returns all nominal times strictly after `after`, in order. Of a
@@ -331,16 +350,20 @@ impl Schedule {
         nominal + Duration::from_millis(later)
     }
 
-    fn next(&self, after: Timestamp) -> Option<Timestamp> {
+    fn next(&self, after: Timestamp, shown: Option<LocalTime>) -> Option<Timestamp> {
         let rule = self.zone.rule();
-        let today = rule.local(after).date();
-        let counted = self.exclusions.last_date().map_or(today, |last| last.max(today));
-        let last = counted.saturating_add(i64::from(Self::HORIZON_YEARS).years());
-        let mut next = self.when.next(&rule, after, last)?;
+        let horizon =
+            |from: civil::Date| from.saturating_add(i64::from(Self::HORIZON_YEARS).years());
+        let last = horizon(rule.local(after).date());
+        let mut bounds = Bounds { shown: shown.map(LocalTime::civil), last };
+        let mut next = self.when.next(&rule, after, bounds)?;
         loop {
             let local = rule.local(next);
             let Some(end) = self.exclusions.end_of(local) else { return Some(next) };
-            if local.date() > last {
+            if let Some(date) = self.exclusions.last_date(local.date()) {
+                bounds.last = bounds.last.max(horizon(date));
+            }
+            if local.date() > bounds.last {
                 return None;
             }
             // The clocks may be set back before the end, to what is not excluded.
@@ -348,7 +371,7 @@ impl Schedule {
             let end = rule.next_change(next).map_or(end, |change| change.min(end));
             next = match self.when {
                 When::Delay { .. } => end,
-                _ => self.when.next(&rule, end.checked_sub(1.nanosecond()).ok()?, last)?,
+                _ => self.when.next(&rule, end.checked_sub(1.nanosecond()).ok()?, bounds)?,
             };
         }
     }

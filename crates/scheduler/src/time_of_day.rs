@@ -52,18 +52,24 @@ impl TimeOfDay {
         (u32::from(self.hour) * 60 + u32::from(self.minute)) * 60 + u32::from(self.second)
     }
 
+    /// Cuts `time` to the second.
+    pub(crate) fn of(time: civil::Time) -> Self {
+        let part = |value: i8| u8::try_from(value).unwrap_or_default();
+        let (hour, minute) = (part(time.hour()), part(time.minute()));
+        Self { hour, minute, second: part(time.second()) }
+    }
+
+    pub(crate) fn civil(self) -> civil::Time {
+        let part = |value: u8| i8::try_from(value).unwrap_or_default();
+        civil::time(part(self.hour), part(self.minute), part(self.second), 0)
+    }
+
     /// Returns the time `seconds` after midnight, of less than a day.
     pub(crate) fn of_seconds(seconds: u32) -> Self {
         let part = |value: u32, of: u32| u8::try_from(value % of).unwrap_or_default();
         let (hour, minute) = (part(seconds / 3_600, 24), part(seconds / 60, 60));
         Self { hour, minute, second: part(seconds, 60) }
     }
-}
-
-/// Seconds since midnight of a local time, cut to the second.
-pub(crate) fn seconds_of(time: civil::Time) -> u32 {
-    let part = |value: i8| u32::try_from(value).unwrap_or_default();
-    (part(time.hour()) * 60 + part(time.minute())) * 60 + part(time.second())
 }
 
 fn invalid(found: &str) -> InvalidSchedule {

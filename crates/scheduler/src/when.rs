@@ -41,6 +41,14 @@ pub(crate) enum When {
     Now,
 }
 
+/// Which local times count, where they decide.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// Fixed ones up to this have been, whatever the clocks show now.
+    pub(crate) shown: Option<DateTime>,
+    pub(crate) last: civil::Date,
+}
+
 /// What local times do when the clocks are set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Moves {
@@ -62,14 +70,8 @@ impl When {
         Ok(Self::Cron { text, pattern, moves })
     }
 
-    /// Returns the first moment strictly after `after`, on `last` at the latest
-    /// where local times decide.
-    pub(crate) fn next(
-        &self,
-        rule: &Rule,
-        after: Timestamp,
-        last: civil::Date,
-    ) -> Option<Timestamp> {
+    /// Returns the first moment strictly after `after`.
+    pub(crate) fn next(&self, rule: &Rule, after: Timestamp, bounds: Bounds) -> Option<Timestamp> {
         match self {
             Self::Every { period, anchor } => next_on_grid(*anchor, *period, after),
             Self::Delay { delay } => {
@@ -78,18 +80,18 @@ impl When {
             }
             Self::Once { at } => (*at > after).then_some(*at),
             Self::Now => None,
-            Self::Daily { at } => next_fixed(&Pattern::daily(*at), rule, after, last),
+            Self::Daily { at } => next_fixed(&Pattern::daily(*at), rule, after, bounds),
             Self::Weekly { days, at } => {
-                next_fixed(&Pattern::weekly(*days, *at), rule, after, last)
+                next_fixed(&Pattern::weekly(*days, *at), rule, after, bounds)
             }
             Self::Monthly { day, at } => {
-                next_fixed(&Pattern::monthly(*day, *at), rule, after, last)
+                next_fixed(&Pattern::monthly(*day, *at), rule, after, bounds)
             }
             Self::Cron { pattern, moves: Moves::Fixed, .. } => {
-                next_fixed(pattern, rule, after, last)
+                next_fixed(pattern, rule, after, bounds)
             }
             Self::Cron { pattern, moves: Moves::Repeating, .. } => {
-                next_repeating(pattern, rule, after, last)
+                next_repeating(pattern, rule, after, bounds)
             }
         }
     }
@@ -110,11 +112,12 @@ fn next_fixed(
     pattern: &Pattern,
     rule: &Rule,
     after: Timestamp,
-    last: civil::Date,
+    bounds: Bounds,
 ) -> Option<Timestamp> {
-    let mut shown = rule.local(after);
+    let shown = rule.local(after);
+    let mut shown = bounds.shown.map_or(shown, |before| before.max(shown));
     loop {
-        let local = pattern.next_from(second_after(shown)?, last)?;
+        let local = pattern.next_from(second_after(shown)?, bounds.last)?;
         let moment = rule.first_moment_of(local)?;
         // Not so where the clocks show an hour for the second time.
         if moment > after {
@@ -130,11 +133,11 @@ fn next_repeating(
     pattern: &Pattern,
     rule: &Rule,
     after: Timestamp,
-    last: civil::Date,
+    bounds: Bounds,
 ) -> Option<Timestamp> {
     let mut from = whole_second_after(after)?;
     loop {
-        let local = pattern.next_from(rule.local(from), last)?;
+        let local = pattern.next_from(rule.local(from), bounds.last)?;
         let moment = rule.unchanged_from(from, local)?;
         match rule.next_change(from) {
             Some(change) if change <= moment => from = change,

@@ -54,16 +54,14 @@ impl FromStr for Schedule {
     fn from_str(text: &str) -> Result<Self, InvalidSchedule> {
         let mut parts = text.split(';').map(str::trim);
         let mut schedule = read_when(parts.next().unwrap_or_default())?;
-        // Each once, in this order: a part that is out of place is none.
-        let mut expected = ["zone", "jitter", "except"].as_slice();
+        let mut expected = vec!["zone", "jitter", "except"];
         for part in parts {
             let (name, value) = part.split_once(char::is_whitespace).unwrap_or((part, ""));
-            let unknown = || {
-                let expected = "`zone`, `jitter` and `except`, each once and in this order";
-                InvalidSchedule::field("schedule", part, expected)
+            let Some(place) = expected.iter().position(|one| *one == name) else {
+                let expected = "`zone`, `jitter` and `except`, each once";
+                return Err(InvalidSchedule::field("schedule", part, expected));
             };
-            let place = expected.iter().position(|one| *one == name).ok_or_else(unknown)?;
-            expected = expected.get(place + 1..).unwrap_or_default();
+            expected.swap_remove(place);
             let value = value.trim();
             schedule = match name {
                 "zone" => schedule.in_zone(value)?,
@@ -200,6 +198,7 @@ mod tests {
             ("weekly Friday MON 02:30:00", "weekly mon fri 02:30"),
             ("cron  0 2 *  * mon;zone europe/berlin", "cron 0 2 * * MON; zone Europe/Berlin"),
             ("daily 02:30; zone UTC; jitter 0s; except ", "daily 02:30"),
+            ("daily 02:30; except sun; zone UTC; jitter 5s", "daily 02:30; jitter 5s; except sun"),
         ] {
             let schedule: Schedule = text.parse().unwrap();
             assert_eq!(schedule.to_string(), expected);
@@ -235,7 +234,7 @@ mod tests {
                 "daily 02:30; jitter 25h",
                 "jitter `90000s`: expected whole milliseconds, 24h at most",
             ),
-            ("daily 02:30; jitter 5s; zone UTC", "schedule `zone UTC`: expected `zone`, `jitter`"),
+            ("daily 02:30; at noon", "schedule `at noon`: expected `zone`, `jitter`"),
             ("daily 02:30; zone UTC; zone UTC", "schedule `zone UTC`: expected `zone`, `jitter`"),
             ("daily 02:30; except someday", "weekday `someday`: expected `mon` to `sun`"),
         ] {

@@ -43,7 +43,12 @@ fn once_is_due_once() {
     assert_eq!(once.first_from(at), Ok(at));
     assert_eq!(once.upcoming(before).collect::<Vec<_>>(), [at]);
     assert_eq!(once.next_after(at), None);
-    assert!(matches!(once.first_from(at + Duration::from_nanos(1)), Err(NeverDue::Past { .. })));
+    let error = once.first_from(at + Duration::from_millis(1)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "schedule `once 2026-12-24T18:00:00Z`: its time is over, it is 2026-12-24T18:00:00.001Z"
+    );
+    assert!(matches!(error, NeverDue::Past { .. }));
 
     let now = Schedule::once_now();
     assert_eq!(now.first_from(at), Ok(at));

@@ -51,6 +51,30 @@ fn after_a_reload_the_next_run_follows_the_new_rule() {
 }
 
 #[test]
+fn a_new_rule_makes_no_fixed_time_due_twice() {
+    // Half past two in Berlin's summer; the new clocks show it later, or have
+    // already.
+    for (rule, next, elapsed) in [
+        ("Africa/Lagos", "2026-07-02T01:30:00Z", "2026-07-01T01:30:00Z"),
+        ("Europe/Moscow", "2026-07-01T23:30:00Z", "2026-07-01T01:30:00Z"),
+    ] {
+        let folder = folder_with("Europe/Berlin");
+        let zones = Zones::in_folder(folder.path()).unwrap();
+        let schedule = daily(&zones);
+        let ran = time("2026-07-01T00:30:00Z");
+        let shown = schedule.local_time(ran);
+        assert_eq!(shown.to_string(), "2026-07-01T02:30:00");
+        let hourly = schedule.zone().clone();
+        let hourly = Schedule::cron("30 * * * *").unwrap().in_zone(hourly).unwrap();
+
+        set(folder.path(), rule);
+        zones.reload();
+        assert_eq!(schedule.next_after_run(ran, shown), Some(time(next)), "{rule}");
+        assert_eq!(hourly.next_after_run(ran, shown), Some(time(elapsed)), "{rule}");
+    }
+}
+
+#[test]
 fn a_zone_that_its_database_lost_keeps_its_rule() {
     let folder = folder_with("Europe/Berlin");
     let zones = Zones::in_folder(folder.path()).unwrap();
