@@ -40,7 +40,7 @@ struct Excluded {
 const DAY: u32 = 24 * 60 * 60;
 
 impl Exclusions {
-    /// Most ranges of dates, and of times of the day.
+    /// Most ranges of dates.
     pub const MAX_DATES: usize = 1_000;
     /// Most windows of the day.
     pub const MAX_TIMES: usize = 16;

@@ -35,6 +35,13 @@ fn exclusions_are_read_in_the_zone() {
 }
 
 #[test]
+fn what_the_clocks_show_again_before_the_end_of_an_exclusion_is_not_skipped() {
+    let cron = schedule("cron */15 * * * *; except 00:00..02:00 02:30..04:00", "Europe/Berlin");
+    let times = local_times(&cron, "2026-10-24T22:00:00Z", "2026-10-25T03:15:00Z");
+    assert_eq!(times, ["25 02:00", "25 02:15", "25 02:00 again", "25 02:15 again", "25 04:00"]);
+}
+
+#[test]
 fn a_delay_that_ends_in_an_exclusion_ends_with_it() {
     let delay = schedule("delay 10m; except 22:00..06:00 sun", "Europe/Berlin");
     let next = |after| delay.next_after(time(after)).unwrap();

@@ -13,6 +13,7 @@ mod zones;
 
 use std::time::SystemTime;
 
+use jiff::tz::{AmbiguousOffset, TimeZoneDatabase};
 use trine_scheduler::{Schedule, Zones};
 
 /// Returns the schedule of `text` in a zone of the database that never changes.
@@ -26,11 +27,20 @@ fn time(text: &str) -> SystemTime {
 }
 
 /// Returns the local times of `schedule` from `from` until just before `to`,
-/// both in UTC.
+/// both in UTC; one that the clocks show for the second time is one `again`.
 fn local_times(schedule: &Schedule, from: &str, to: &str) -> Vec<String> {
-    let zone = jiff::tz::TimeZoneDatabase::bundled().get(schedule.zone().name()).unwrap();
+    let zone = TimeZoneDatabase::bundled().get(schedule.zone().name()).unwrap();
     let to = time(to);
     let times = schedule.upcoming(time(from)).take_while(|at| *at < to);
-    let local = times.map(|at| zone.to_datetime(at.try_into().unwrap()));
-    local.map(|local| local.strftime("%d %H:%M").to_string()).collect()
+    times
+        .map(|at| {
+            let at = at.try_into().unwrap();
+            let local = zone.to_datetime(at);
+            let again = match zone.to_ambiguous_timestamp(local).offset() {
+                AmbiguousOffset::Fold { after, .. } if after == zone.to_offset(at) => " again",
+                _ => "",
+            };
+            format!("{}{again}", local.strftime("%d %H:%M"))
+        })
+        .collect()
 }
