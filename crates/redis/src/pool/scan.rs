@@ -36,10 +36,12 @@ impl ScanCursor {
     /// for any other text.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let (done, walk) = text.split_once('@').unwrap_or((text, ""));
+        let (done, walk) = text.split_once('@')?;
         let done = SlotSet::parse(done)?;
         if walk.is_empty() {
-            return (!text.is_empty()).then_some(Self { walk: None, done });
+            // Neither before the first walk nor after the last is there a cursor.
+            let is_between = !done.is_empty() && !done.is_all();
+            return is_between.then_some(Self { walk: None, done });
         }
         let mut parts = walk.splitn(4, '@');
         let (position, run_id) = (parts.next()?, parts.next()?);
@@ -59,7 +61,7 @@ impl ScanCursor {
     pub fn to_text(&self) -> String {
         let done = &self.done;
         match &self.walk {
-            None => done.to_string(),
+            None => format!("{done}@"),
             Some(Walk { node, run_id, position, slots }) => {
                 format!("{done}@{position}@{run_id}@{slots}@{node}")
             }
@@ -248,7 +250,16 @@ mod tests {
             let cursor = ScanCursor { walk, done: done.clone() };
             assert_eq!(ScanCursor::parse(&cursor.to_text()), Some(cursor));
         }
-        for text in ["", "42@host:1", "0-1@x@id@5@host:1", "x@1@id@5@host:1", "0-1@1@id@5@"] {
+        for text in [
+            "",
+            "0",
+            "@",
+            "0-16383@",
+            "42@host:1",
+            "0-1@x@id@5@host:1",
+            "x@1@id@5@host:1",
+            "0-1@1@id@5@",
+        ] {
             assert_eq!(ScanCursor::parse(text), None, "{text}");
         }
     }
