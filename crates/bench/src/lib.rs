@@ -36,15 +36,37 @@ impl Rounds {
 }
 
 /// One operation of a competitor, run over and over by every task.
-pub type Operation = Arc<dyn Fn(u64) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+pub type Operation = Arc<dyn Fn(Turn) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+
+/// The part of one task in the turn of a competitor.
+#[derive(Debug)]
+pub struct Turn {
+    first: u64,
+    is_over: Arc<AtomicBool>,
+    done: Arc<AtomicU64>,
+}
 
 /// Returns the operation that `make` returns a future of.
+///
+/// A task awaits these futures where they are, as callers do: a box for each
+/// would cost a competitor with few allocations the most.
 pub fn operation<F, Fut>(make: F) -> Operation
 where
     F: Fn(u64) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = ()> + Send + 'static,
 {
-    Arc::new(move |index| Box::pin(make(index)))
+    let make = Arc::new(make);
+    Arc::new(move |turn| {
+        let make = Arc::clone(&make);
+        Box::pin(async move {
+            let mut index = turn.first;
+            while !turn.is_over.load(Ordering::Relaxed) {
+                make(index).await;
+                turn.done.fetch_add(1, Ordering::Relaxed);
+                index += 1;
+            }
+        })
+    })
 }
 
 /// Runs every competitor in turn at `tasks` tasks and prints operations per
@@ -76,16 +98,9 @@ async fn run(operation: &Operation, tasks: usize, turn: Duration) -> f64 {
     let (is_over, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let workers: Vec<_> = (0..tasks)
         .map(|task| {
-            let (operation, is_over, done) =
-                (Arc::clone(operation), Arc::clone(&is_over), Arc::clone(&done));
-            tokio::spawn(async move {
-                let mut index = task as u64 * 1_000_003;
-                while !is_over.load(Ordering::Relaxed) {
-                    operation(index).await;
-                    done.fetch_add(1, Ordering::Relaxed);
-                    index += 1;
-                }
-            })
+            let first = task as u64 * 1_000_003;
+            let (is_over, done) = (Arc::clone(&is_over), Arc::clone(&done));
+            tokio::spawn(operation(Turn { first, is_over, done }))
         })
         .collect();
     let began = Instant::now();
