@@ -1,9 +1,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
+
 use super::held::Signal;
 use super::state::{LeaseEnd, LeaseState, LeaseStep};
-use super::{Claim, Renewal};
+use super::{Claim, LeaseTerms, Renewal};
 use crate::Moment;
 
 /// Most claims in one request.
@@ -27,6 +29,42 @@ struct Held {
     claim: Claim,
     state: LeaseState,
     signal: Arc<Signal>,
+    /// What the next renewal asks for beside more time.
+    wanted: Option<Extension>,
+    /// What the one under way asks for.
+    asked: Option<Extension>,
+}
+
+/// Other terms for a lease, and who waits to hear of them.
+struct Extension {
+    terms: LeaseTerms,
+    answers: Vec<oneshot::Sender<Renewal>>,
+}
+
+impl Held {
+    /// Notes that a renewal is being sent, and returns what it shows.
+    fn send(&mut self, now: Moment) -> Claim {
+        self.asked = self.wanted.take();
+        let terms = self.asked.as_ref().map_or(self.claim.terms(), |asked| asked.terms);
+        self.state.extension_sent(now, terms);
+        Claim::new(self.claim.fence().clone(), terms)
+    }
+
+    fn answered(&mut self, now: Moment, answer: Renewal) {
+        self.state.renewal_answered(now, answer);
+        if let Some(Extension { terms, answers }) = self.asked.take() {
+            if answer == Renewal::Renewed {
+                self.claim = Claim::new(self.claim.fence().clone(), terms);
+            }
+            for waiting in answers {
+                // Whoever does not wait any more does not mind.
+                let _ = waiting.send(answer);
+            }
+        }
+        if self.wanted.is_some() {
+            self.state.renew_now();
+        }
+    }
 }
 
 /// A claim that is to be given back, until the store has answered that it was.
@@ -79,8 +117,22 @@ impl Book {
             return None;
         }
         let id = self.next_id();
-        self.held.insert(id, Held { claim, state, signal: Arc::clone(signal) });
+        let signal = Arc::clone(signal);
+        self.held.insert(id, Held { claim, state, signal, wanted: None, asked: None });
         Some(id)
+    }
+
+    /// Has the lease renewed at once for other terms; the receiver hears nothing
+    /// if it is over.
+    pub(super) fn extend(&mut self, id: u64, terms: LeaseTerms) -> oneshot::Receiver<Renewal> {
+        let (sender, receiver) = oneshot::channel();
+        if let Some(held) = self.held.get_mut(&id) {
+            let answers = held.wanted.take().map(|wanted| wanted.answers);
+            let answers = answers.into_iter().flatten().chain([sender]).collect();
+            held.wanted = Some(Extension { terms, answers });
+            held.state.renew_now();
+        }
+        receiver
     }
 
     fn next_id(&mut self) -> u64 {
@@ -150,7 +202,7 @@ impl Book {
 
     pub(super) fn forget_requests(&mut self, now: Moment) {
         for held in self.held.values_mut() {
-            held.state.renewal_answered(now, Renewal::Unreachable);
+            held.answered(now, Renewal::Unreachable);
         }
         let under_way = self.releasing.iter().filter(|(_, release)| release.is_under_way);
         for id in under_way.map(|(id, _)| *id).collect::<Vec<_>>() {
@@ -164,7 +216,7 @@ impl Book {
         let Some(held) = self.held.get_mut(&id) else {
             return false;
         };
-        held.state.renewal_answered(now, answer);
+        held.answered(now, answer);
         let prolonged = answer == Renewal::Renewed && held.state.is_held(now);
         if prolonged {
             held.signal.prolong(held.state.valid_until());
@@ -215,10 +267,7 @@ impl Book {
     fn take_renewals(&mut self, now: Moment, most: usize) -> Vec<(u64, Claim)> {
         let due = self.held.iter_mut().filter(|(_, held)| held.state.may_renew(now));
         due.take(most)
-            .map(|(id, held)| {
-                held.state.renewal_sent(now);
-                (*id, held.claim.clone())
-            })
+            .map(|(id, held)| (*id, held.send(now)))
             .collect()
     }
 

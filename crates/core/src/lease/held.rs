@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::Claim;
+use super::{Claim, LeaseTerms, Renewal};
 use super::keeper::{Shared, within};
 use super::state::LeaseEnd;
 use crate::{BoxFault, ErrorKind, Fault, Fence, Moment};
@@ -40,6 +40,12 @@ impl Lease {
     #[must_use]
     pub fn fence(&self) -> &Fence {
         self.claim.fence()
+    }
+
+    /// Returns what the store is shown, with the terms of the grant.
+    #[must_use]
+    pub fn claim(&self) -> &Claim {
+        &self.claim
     }
 
     /// Returns the token that is cancelled when the lease is over.
@@ -89,6 +95,19 @@ impl Lease {
         }
     }
 
+    /// Renews the lease at once and, if the store confirms, for `terms` from
+    /// then on; how long it lasts at most stays as it was granted.
+    ///
+    /// Waits for a renewal under way, then for its own answer, each for a third
+    /// of the ttl at most. [`Unreachable`](Renewal::Unreachable) changes nothing,
+    /// and [`Gone`](Renewal::Gone) means that the lease is over. Dropping the
+    /// future does not take the request back.
+    pub async fn extend(&self, terms: LeaseTerms) -> Renewal {
+        let Some(id) = self.id else { return Renewal::Gone };
+        self.signal.may_last(terms.ttl());
+        self.shared.extend(id, terms).await.unwrap_or(Renewal::Gone)
+    }
+
     /// Ends the lease and gives the claim back, waiting for the store's answer
     /// for a third of the ttl.
     ///
@@ -100,7 +119,7 @@ impl Lease {
     /// Fails with the store's fault, or with kind
     /// [`Timeout`](ErrorKind::Timeout).
     pub async fn release(mut self) -> Result<(), BoxFault> {
-        self.end();
+        self.end(LeaseEnd::Released);
         let shared = Arc::clone(&self.shared);
         let wait = self.claim.terms().renewal();
         let until = shared.clock.now() + wait;
@@ -115,13 +134,20 @@ impl Lease {
     /// that itself, such as in the transaction that completes the work.
     #[must_use]
     pub fn detach(mut self) -> Claim {
-        self.end();
+        self.end(LeaseEnd::Released);
         self.is_owed = false;
         self.claim.clone()
     }
 
-    fn end(&self) {
-        self.signal.finish(LeaseEnd::Released);
+    /// Ends the lease for this reason, unless it is over already: before the
+    /// caller gives the claim back itself, or because the store told of its end
+    /// by another way than the answer to a renewal.
+    ///
+    /// The claim is given back when the lease is dropped, except after
+    /// [`Gone`](LeaseEnd::Gone) and [`Closed`](LeaseEnd::Closed), when there is
+    /// none.
+    pub fn end(&self, end: LeaseEnd) {
+        self.signal.finish(end);
         if let Some(id) = self.id {
             self.shared.forget(id);
         }
@@ -130,9 +156,9 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.end();
+        self.end(LeaseEnd::Released);
         // The last renewal that may have arrived was sent before the lease was over.
-        let moot = self.signal.valid_until() + self.claim.terms().ttl();
+        let moot = self.signal.valid_until() + self.signal.longest();
         // What was closed has been given back by the keeper.
         let is_over = matches!(self.signal.end(), Some(LeaseEnd::Gone | LeaseEnd::Closed));
         if self.is_owed && !is_over {
@@ -168,20 +194,32 @@ pub(super) struct Signal {
     token: CancellationToken,
     /// Nanoseconds on the clock.
     valid_until: AtomicU64,
+    /// Nanoseconds of the longest ttl that was asked for.
+    longest: AtomicU64,
     end: OnceLock<LeaseEnd>,
 }
 
 impl Signal {
-    pub(super) fn new(valid_until: Moment) -> Self {
+    pub(super) fn new(valid_until: Moment, ttl: Duration) -> Self {
         Self {
             token: CancellationToken::new(),
-            valid_until: AtomicU64::new(nanos(valid_until)),
+            valid_until: AtomicU64::new(nanos(valid_until.elapsed())),
+            longest: AtomicU64::new(nanos(ttl)),
             end: OnceLock::new(),
         }
     }
 
     pub(super) fn prolong(&self, valid_until: Moment) {
-        self.valid_until.store(nanos(valid_until), Ordering::Release);
+        self.valid_until.store(nanos(valid_until.elapsed()), Ordering::Release);
+    }
+
+    /// Notes that the store may come to hold the claim for so long.
+    fn may_last(&self, ttl: Duration) {
+        self.longest.fetch_max(nanos(ttl), Ordering::Relaxed);
+    }
+
+    fn longest(&self) -> Duration {
+        Duration::from_nanos(self.longest.load(Ordering::Relaxed))
     }
 
     pub(super) fn end(&self) -> Option<LeaseEnd> {
@@ -199,6 +237,6 @@ impl Signal {
     }
 }
 
-fn nanos(moment: Moment) -> u64 {
-    u64::try_from(moment.elapsed().as_nanos()).unwrap_or(u64::MAX)
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }

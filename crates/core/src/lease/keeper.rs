@@ -8,13 +8,13 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::book::{BATCH, Book, GiveBack, Plan, Request};
 use super::held::{Lease, Signal};
 use super::state::{LeaseEnd, LeaseState};
-use super::{Claim, Leases, Renewal};
+use super::{Claim, LeaseTerms, Leases, Renewal};
 use crate::{Clock, Intensity, Moment, Tasks};
 
 /// Renews all leases of one store from one task, in batches. Cloning shares it.
@@ -113,7 +113,7 @@ impl LeaseKeeper {
     /// is given back.
     pub fn hold(&self, claim: Claim, sent: Moment) -> Lease {
         let state = LeaseState::granted(claim.terms(), sent);
-        let signal = Arc::new(Signal::new(state.valid_until()));
+        let signal = Arc::new(Signal::new(state.valid_until(), claim.terms().ttl()));
         let mut book = self.shared.book();
         let is_earlier = book.wakes_after(sent + claim.terms().renewal());
         let id = book.hold(claim.clone(), state, &signal);
@@ -203,6 +203,13 @@ impl Shared {
     /// Stops renewing a lease whose holder is done with it.
     pub(super) fn forget(&self, id: u64) {
         self.book().forget(id);
+    }
+
+    /// Has a lease renewed at once.
+    pub(super) fn extend(&self, id: u64, terms: LeaseTerms) -> oneshot::Receiver<Renewal> {
+        let answer = self.book().extend(id, terms);
+        self.changed.notify_one();
+        answer
     }
 
     /// Gives a claim back in the background: until `moot`, and with one try if
