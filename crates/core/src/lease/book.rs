@@ -299,6 +299,14 @@ impl Book {
         held.chain(releasing).min()
     }
 
+    /// Notes that the keeper's task is gone, and returns what it had to give
+    /// back. What is held lasts until its time, and is given back late.
+    pub(super) fn abandon(&mut self) -> Vec<Claim> {
+        self.closed = true;
+        let releasing = std::mem::take(&mut self.releasing).into_values();
+        releasing.map(|release| release.claim).collect()
+    }
+
     /// Ends every lease and returns all claims that the store may still hold,
     /// those of requests without an answer among them.
     pub(super) fn close(&mut self) -> Vec<Claim> {

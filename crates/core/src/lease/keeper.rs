@@ -82,7 +82,9 @@ impl LeaseKeeper {
     ///
     /// When `tasks` are shut down, every lease still held ends as
     /// [`Closed`](crate::LeaseEnd::Closed) and is given back in one go. What
-    /// comes after that is given back too, with one try each.
+    /// comes after that is given back too, with one try each. When `tasks` are
+    /// dropped without a shutdown, leases are renewed no more, and given back as
+    /// what comes after it.
     ///
     /// # Panics
     ///
@@ -98,9 +100,9 @@ impl LeaseKeeper {
             late: Tasks::new("lease keeper"),
             runtime: Handle::current(),
         });
-        let (task, token) = (Arc::clone(&shared), tasks.token());
+        let (last, token) = (Last(Arc::clone(&shared)), tasks.token());
         tasks.supervise("lease keeper", Intensity::default(), move || {
-            keep(Arc::clone(&task), token.clone())
+            keep(Arc::clone(&last.0), token.clone())
         });
         Self { shared }
     }
@@ -166,6 +168,20 @@ pub struct LeaseStats {
     pub renewed: u64,
     /// Leases that expired or were gone, since the start.
     pub lost: u64,
+}
+
+/// Goes with the task, also if that is aborted, and leaves to those who send late
+/// claims what it had to give back.
+struct Last(Arc<Shared>);
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        let claims = self.0.book().abandon();
+        let moot = self.0.clock.now();
+        for claim in claims {
+            self.0.give_back(claim, moot);
+        }
+    }
 }
 
 async fn keep(shared: Arc<Shared>, token: CancellationToken) {

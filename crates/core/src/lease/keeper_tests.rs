@@ -391,6 +391,24 @@ async fn a_shutdown_ends_all_leases_and_gives_them_back_in_batches() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_owner_that_is_dropped_without_a_shutdown_leaves_no_claim_behind() {
+    let Rig { tasks, store, keeper, clock } = Rig::new();
+    let sent = clock.now();
+    let hold = |key: &str| {
+        store.grant(key, 1);
+        keeper.hold(Claim::new(Fence::new(key, 1).unwrap(), terms()), sent)
+    };
+    let held = hold("a");
+    drop(hold("b"));
+    drop(tasks);
+    sleep(Duration::from_millis(1)).await;
+    assert!(held.is_held() && !store.holds("b"));
+    drop(held);
+    sleep(Duration::from_millis(1)).await;
+    assert!(!store.holds("a"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_release_under_way_is_sent_again_by_the_close() {
     let rig = Rig::new();
     rig.store.set(Mood::Hanging);
