@@ -266,9 +266,7 @@ impl Book {
 
     fn take_renewals(&mut self, now: Moment, most: usize) -> Vec<(u64, Claim)> {
         let due = self.held.iter_mut().filter(|(_, held)| held.state.may_renew(now));
-        due.take(most)
-            .map(|(id, held)| (*id, held.send(now)))
-            .collect()
+        due.take(most).map(|(id, held)| (*id, held.send(now))).collect()
     }
 
     fn renew_request(&self, batch: &[(u64, Claim)], now: Moment) -> Request {

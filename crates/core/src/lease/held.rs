@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Claim, LeaseTerms, Renewal};
 use super::keeper::{Shared, within};
 use super::state::LeaseEnd;
+use super::{Claim, LeaseTerms, Renewal};
 use crate::{BoxFault, ErrorKind, Fault, Fence, Moment};
 
 /// A claim that is held and renewed in the background.

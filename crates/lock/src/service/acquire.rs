@@ -1,0 +1,501 @@
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use trine_core::{CallContext, Claim, Moment};
+
+use super::engine::Engine;
+use super::{LockService, Shared, to_key};
+use crate::guard::held::Held;
+use crate::lines::{LineId, Turn};
+use crate::options::Terms;
+use crate::request::Request;
+use crate::{
+    AcquireOutcome, Answer, Call, Error, Guard, Guards, Holder, HolderState, InvalidKey, Key,
+    LockOptions, Mode, Permit, ReadGuard, Result, Shape, TryAcquireOutcome, Unavailable, WaitOrder,
+    Waiter, Want,
+};
+
+impl LockService {
+    /// Takes `key` for the caller alone, waiting for it in line.
+    ///
+    /// Dropping the future leaves the line; what was granted meanwhile is given
+    /// back at once.
+    ///
+    /// # Errors
+    ///
+    /// Fails with `Invalid` for a bad key or option, with `Timeout` if the store
+    /// gave no answer within the wait, with `Closed` when the service is shut
+    /// down, and with the errors of the store.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> trine_lock::Result<()> {
+    /// # use trine_lock::{LockConfig, LockService};
+    /// use trine_lock::{AcquireOutcome, LockOptions};
+    ///
+    /// # let locks = LockService::connect(&LockConfig::memory()).await?;
+    /// match locks.acquire("order:42", LockOptions::default()).await? {
+    ///     AcquireOutcome::Acquired(guard) => {
+    ///         // … work, showing `guard.fence()` to what it writes to …
+    ///         guard.release().await?;
+    ///     }
+    ///     AcquireOutcome::TimedOut(holder) => println!("held by {holder}"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn acquire<K>(&self, key: K, options: LockOptions) -> Result<AcquireOutcome>
+    where
+        K: TryInto<Key, Error: Into<InvalidKey>>,
+    {
+        let held = self.wait("acquire", to_key(key)?, Shape::Write, options).await?;
+        Ok(held.map(Guard::new))
+    }
+
+    /// Takes `key` for the caller alone if it is free and nobody waits for it.
+    ///
+    /// # Errors
+    ///
+    /// As [`acquire`](Self::acquire).
+    pub async fn try_acquire<K>(&self, key: K, options: LockOptions) -> Result<TryAcquireOutcome>
+    where
+        K: TryInto<Key, Error: Into<InvalidKey>>,
+    {
+        self.attempt("try_acquire", to_key(key)?, Shape::Write, options, Guard::new).await
+    }
+
+    /// Takes `key` beside others who read, waiting for it in line. Who waits to
+    /// write goes before reads that come later.
+    ///
+    /// # Errors
+    ///
+    /// As [`acquire`](Self::acquire).
+    pub async fn acquire_read<K>(
+        &self,
+        key: K,
+        options: LockOptions,
+    ) -> Result<AcquireOutcome<ReadGuard>>
+    where
+        K: TryInto<Key, Error: Into<InvalidKey>>,
+    {
+        let held = self.wait("acquire_read", to_key(key)?, Shape::Read, options).await?;
+        Ok(held.map(ReadGuard::new))
+    }
+
+    /// Takes `key` beside others who read, if nobody writes or waits to.
+    ///
+    /// # Errors
+    ///
+    /// As [`acquire`](Self::acquire).
+    pub async fn try_acquire_read<K>(
+        &self,
+        key: K,
+        options: LockOptions,
+    ) -> Result<TryAcquireOutcome<ReadGuard>>
+    where
+        K: TryInto<Key, Error: Into<InvalidKey>>,
+    {
+        self.attempt("try_acquire_read", to_key(key)?, Shape::Read, options, ReadGuard::new).await
+    }
+
+    /// Takes one of `of` permits of `key`, waiting for it in line. All callers
+    /// of one key should bring the same number.
+    ///
+    /// # Errors
+    ///
+    /// As [`acquire`](Self::acquire).
+    pub async fn acquire_permit<K>(
+        &self,
+        key: K,
+        of: NonZeroU32,
+        options: LockOptions,
+    ) -> Result<AcquireOutcome<Permit>>
+    where
+        K: TryInto<Key, Error: Into<InvalidKey>>,
+    {
+        let held = self.wait("acquire_permit", to_key(key)?, Shape::Permit { of }, options).await?;
+        Ok(held.map(Permit::new))
+    }
+
+    /// Takes one of `of` permits of `key` if there is one and nobody waits.
+    ///
+    /// # Errors
+    ///
+    /// As [`acquire`](Self::acquire).
+    pub async fn try_acquire_permit<K>(
+        &self,
+        key: K,
+        of: NonZeroU32,
+        options: LockOptions,
+    ) -> Result<TryAcquireOutcome<Permit>>
+    where
+        K: TryInto<Key, Error: Into<InvalidKey>>,
+    {
+        let shape = Shape::Permit { of };
+        self.attempt("try_acquire_permit", to_key(key)?, shape, options, Permit::new).await
+    }
+
+    /// Takes all of `keys` or none, in their order, so that two callers never
+    /// wait for each other; the wait is one for all.
+    ///
+    /// # Errors
+    ///
+    /// As [`acquire`](Self::acquire); `Invalid` also without any key, and with
+    /// one that is there twice.
+    pub async fn acquire_all<K>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+        options: LockOptions,
+    ) -> Result<AcquireOutcome<Guards>>
+    where
+        K: TryInto<Key, Error: Into<InvalidKey>>,
+    {
+        const OPERATION: &str = "acquire_all";
+        let mut keys = keys.into_iter().map(to_key).collect::<Result<Vec<_>>>()?;
+        keys.sort_unstable();
+        if keys.is_empty() {
+            return Err(Error::invalid(self.shared.at(OPERATION), "no key was given"));
+        }
+        if let Some([key, _]) = keys.array_windows().find(|[key, next]| key == next) {
+            let detail = format!("key `{key}` was given twice");
+            return Err(Error::invalid(self.shared.at(OPERATION), detail));
+        }
+        let wait = options.wait.unwrap_or(self.shared.config.wait.get());
+        let until = self.shared.clock.now() + wait;
+        let mut taken = Vec::with_capacity(keys.len());
+        for key in keys {
+            let left = until.saturating_since(self.shared.clock.now());
+            let options = options.clone().with_wait(left);
+            match self.wait(OPERATION, key, Shape::Write, options).await? {
+                AcquireOutcome::Acquired(held) => taken.push(Guard::new(held)),
+                AcquireOutcome::TimedOut(holder) => {
+                    // What fails is given back in the background.
+                    let _ = Guards::new(taken).release().await;
+                    return Ok(AcquireOutcome::TimedOut(holder));
+                }
+            }
+        }
+        Ok(AcquireOutcome::Acquired(Guards::new(taken)))
+    }
+
+    /// Ends every present grant of `key` and takes it, with a higher token.
+    ///
+    /// Holders of this process are told at once where the store
+    /// [pushes losses](crate::Capabilities::push_loss), others at their next
+    /// renewal: until then only the fence stops them.
+    ///
+    /// # Errors
+    ///
+    /// As [`acquire`](Self::acquire).
+    pub async fn steal<K>(&self, key: K, options: LockOptions) -> Result<Guard>
+    where
+        K: TryInto<Key, Error: Into<InvalidKey>>,
+    {
+        const OPERATION: &str = "steal";
+        let key = to_key(key)?;
+        let _in_flight = self.enter(OPERATION)?;
+        let terms = self.terms(OPERATION, options)?;
+        let ask = self.ask(OPERATION, key, Shape::Write, &terms)?;
+        match self.request(ask, Mode::Steal, None).await.1? {
+            Asked::Granted(held) => Ok(Guard::new(held)),
+            Asked::Held(_) => {
+                let cause = "the store refused to end the grants of a key".into();
+                Err(Error::Internal { at: self.shared.at(OPERATION), cause })
+            }
+            Asked::Barred(retry_in) => Err(self.barred(OPERATION, retry_in)),
+        }
+    }
+
+    /// Asks once.
+    async fn attempt<G>(
+        &self,
+        operation: &'static str,
+        key: Key,
+        shape: Shape,
+        options: LockOptions,
+        guard: fn(Arc<Held>) -> G,
+    ) -> Result<TryAcquireOutcome<G>> {
+        let options = options.with_wait(Duration::ZERO);
+        Ok(match self.wait(operation, key, shape, options).await? {
+            AcquireOutcome::Acquired(held) => TryAcquireOutcome::Acquired(guard(held)),
+            AcquireOutcome::TimedOut(holder) => TryAcquireOutcome::Held(holder),
+        })
+    }
+
+    async fn wait(
+        &self,
+        operation: &'static str,
+        key: Key,
+        shape: Shape,
+        options: LockOptions,
+    ) -> Result<AcquireOutcome<Arc<Held>>> {
+        let _in_flight = self.enter(operation)?;
+        let (shared, began) = (&self.shared, self.shared.clock.now());
+        let terms = self.terms(operation, options)?;
+        let ask = self.ask(operation, key, shape, &terms)?;
+        let outcome = if let Some(held) = shared.again(&ask)? {
+            Ok(AcquireOutcome::Acquired(held))
+        } else if terms.wait.is_zero() {
+            self.try_once(ask).await
+        } else {
+            self.wait_until(ask, began + terms.wait, terms.wait).await
+        };
+        let waited = shared.clock.now().saturating_since(began);
+        match &outcome {
+            Ok(AcquireOutcome::Acquired(_)) => shared.waits.acquired.record(waited),
+            Ok(AcquireOutcome::TimedOut(_)) => shared.waits.timed_out.record(waited),
+            Err(_) => {}
+        }
+        outcome
+    }
+
+    async fn try_once(&self, ask: Ask) -> Result<AcquireOutcome<Arc<Held>>> {
+        let operation = ask.operation;
+        match self.request(ask, Mode::Try, None).await.1? {
+            Asked::Granted(held) => Ok(AcquireOutcome::Acquired(held)),
+            Asked::Held(holder) => Ok(AcquireOutcome::TimedOut(holder)),
+            Asked::Barred(retry_in) => Err(self.barred(operation, retry_in)),
+        }
+    }
+
+    async fn wait_until(
+        &self,
+        ask: Ask,
+        until: Moment,
+        wait: Duration,
+    ) -> Result<AcquireOutcome<Arc<Held>>> {
+        let shared = &self.shared;
+        let (operation, deadline) = (ask.operation, CallContext::current().deadline());
+        let id = (ask.want.key.clone(), ask.want.waiter.lane);
+        let place = Place::enter(shared, &ask, &id);
+        let mut in_line = Box::pin(self.wait_in_line(place, ask));
+        let deadline_passed = async {
+            match deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline.instant()).await,
+                None => std::future::pending().await,
+            }
+        };
+        let limit = tokio::select! {
+            biased;
+            held = &mut in_line => return Ok(AcquireOutcome::Acquired(held?)),
+            () = shared.closing.cancelled() => {
+                return Err(Error::Closed { at: shared.at(operation) });
+            }
+            () = shared.clock.sleep_until(until) => "wait",
+            () = deadline_passed => "the deadline of the call",
+        };
+        // Before the place is left, and the line with it.
+        match shared.lines.holder(&id, shared.clock.now()) {
+            Some(holder) => Ok(AcquireOutcome::TimedOut(holder)),
+            None => Err(Error::Timeout { at: shared.at(operation), after: wait, limit }),
+        }
+    }
+
+    async fn wait_in_line(&self, mut place: Place, ask: Ask) -> Result<Arc<Held>> {
+        let shared = &self.shared;
+        loop {
+            if let Some(held) = shared.again(&ask)? {
+                return Ok(held);
+            }
+            let next = match place.turn() {
+                Turn::Ask { next } => next,
+                Turn::Wait(until) => {
+                    place.wait(until).await;
+                    continue;
+                }
+            };
+            let (back, asked) = self.request(ask.clone(), Mode::Wait { next }, Some(place)).await;
+            match asked? {
+                Asked::Granted(held) => return Ok(held),
+                Asked::Held(_) => {}
+                Asked::Barred(retry_in) => {
+                    shared.clock.sleep_until(shared.clock.now() + retry_in).await;
+                }
+            }
+            let Some(back) = back else {
+                let cause = "a request lost its place in line".into();
+                return Err(Error::Internal { at: shared.at(ask.operation), cause });
+            };
+            place = back;
+        }
+    }
+
+    fn terms(&self, operation: &'static str, options: LockOptions) -> Result<Terms> {
+        let terms = options.resolve(&self.shared.config);
+        terms.map_err(|problem| Error::invalid(self.shared.at(operation), problem))
+    }
+
+    fn barred(&self, operation: &'static str, retry_in: Duration) -> Error {
+        Error::unavailable(self.shared.at(operation), Unavailable::Barred, Some(retry_in))
+    }
+
+    fn ask(&self, operation: &'static str, key: Key, shape: Shape, terms: &Terms) -> Result<Ask> {
+        let shared = &self.shared;
+        let Some(engine) = shared.engine.get() else {
+            let reason = Unavailable::NotStarted;
+            return Err(Error::unavailable(shared.at(operation), reason, None));
+        };
+        let lane = match shared.config.order {
+            WaitOrder::InTurn => 0,
+            WaitOrder::FirstCome => shared.lines.lane(),
+        };
+        let want = Want {
+            key,
+            shape,
+            terms: terms.lease,
+            at_least: terms.at_least,
+            waiter: Waiter::new(&shared.process, lane),
+            label: terms.label.clone(),
+            mode: Mode::Try,
+        };
+        let engine = engine.clone();
+        Ok(Ask { operation, call: self.call(operation), want, owner: terms.owner.clone(), engine })
+    }
+
+    /// Sends one question; what is granted to nobody is given back.
+    fn request(
+        &self,
+        mut ask: Ask,
+        mode: Mode,
+        place: Option<Place>,
+    ) -> Request<(Option<Place>, Result<Asked>)> {
+        let shared = Arc::clone(&self.shared);
+        ask.want.mode = mode;
+        let (tasks, runtime) = (shared.tasks.clone(), ask.engine.runtime.clone());
+        Request::new(&tasks, &runtime, async move {
+            let sent = shared.clock.now();
+            let answer = shared.backend.acquire(ask.call, &ask.want).await;
+            let now = shared.clock.now();
+            if let Some(place) = &place {
+                shared.note(&place.id, &ask, &answer, now);
+            }
+            let asked = answer.map(|answer| match answer {
+                Answer::Granted(fence) => {
+                    let claim = Claim::new(fence, ask.want.terms);
+                    let lease = ask.engine.keeper.hold(claim, sent);
+                    let (key, owner) = (&ask.want.key, ask.owner.as_ref());
+                    let held = Held::new(&shared, key, ask.want.shape, owner, lease);
+                    if let Some(owner) = owner {
+                        shared.lines.wake_owner(key, owner);
+                    }
+                    Asked::Granted(held)
+                }
+                Answer::Held { holder, .. } => Asked::Held(holder),
+                Answer::Barred { retry_in } => Asked::Barred(retry_in),
+            });
+            (place, asked)
+        })
+    }
+}
+
+/// One question to the store, as often as it is asked.
+#[derive(Clone)]
+struct Ask {
+    operation: &'static str,
+    call: Call,
+    want: Want,
+    owner: Option<Arc<str>>,
+    engine: Engine,
+}
+
+/// What the store has said.
+enum Asked {
+    Granted(Arc<Held>),
+    Held(Holder),
+    Barred(Duration),
+}
+
+impl Shared {
+    /// Returns what the owner holds of the key already.
+    fn again(&self, ask: &Ask) -> Result<Option<Arc<Held>>> {
+        let Some(owner) = &ask.owner else { return Ok(None) };
+        let Some(held) = self.registry.find(&ask.want.key, owner) else { return Ok(None) };
+        match (held.shape(), ask.want.shape) {
+            (Shape::Write, Shape::Write | Shape::Read)
+            | (Shape::Read, Shape::Read)
+            | (Shape::Permit { .. }, Shape::Permit { .. }) => Ok(Some(held)),
+            (present, wanted) => {
+                let detail = format!(
+                    "owner `{owner}` holds key `{}` for {present}, expected to release it before {wanted}",
+                    held.key()
+                );
+                Err(Error::invalid(self.at(ask.operation), detail))
+            }
+        }
+    }
+
+    /// Keeps what one in line has learned for those behind it.
+    fn note(&self, id: &LineId, ask: &Ask, answer: &Result<Answer>, now: Moment) {
+        let want = &ask.want;
+        match answer {
+            Ok(Answer::Granted(fence)) => {
+                let next = match want.mode {
+                    Mode::Wait { next } => next,
+                    Mode::Try | Mode::Steal => None,
+                };
+                let state = HolderState::Holding { token: fence.token() };
+                let (process, since) = (Arc::clone(&self.process), self.clock.wall());
+                let holder = Holder::new(process, want.shape, since, want.terms.ttl(), state);
+                self.lines.granted(id, next, now, holder.with_label(want.label.clone()));
+            }
+            Ok(Answer::Held { holder, retry_in }) => {
+                self.lines.refused(id, want.shape, now, holder, *retry_in);
+            }
+            Ok(Answer::Barred { .. }) => {}
+            Err(_) => self.lines.failed(id, want.shape),
+        }
+    }
+}
+
+/// A place in a line of this process, left when it is dropped.
+struct Place {
+    shared: Arc<Shared>,
+    engine: Engine,
+    id: LineId,
+    ticket: u64,
+    wake: Arc<Notify>,
+}
+
+impl Place {
+    fn enter(shared: &Arc<Shared>, ask: &Ask, id: &LineId) -> Self {
+        let (ticket, wake) = shared.lines.enter(id, ask.want.shape, ask.owner.clone());
+        let (shared, engine) = (Arc::clone(shared), ask.engine.clone());
+        Self { shared, engine, id: id.clone(), ticket, wake }
+    }
+
+    fn turn(&self) -> Turn {
+        self.shared.lines.turn(&self.id, self.ticket, self.shared.clock.now())
+    }
+
+    async fn wait(&self, until: Option<Moment>) {
+        let time = async {
+            match until {
+                Some(until) => self.shared.clock.sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.wake.notified() => {}
+            () = time => {}
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Some((ticket, wake)) = self.shared.lines.leave(&self.id, self.ticket) else { return };
+        let (shared, engine) = (Arc::clone(&self.shared), self.engine.clone());
+        let place = Self { shared, engine, id: self.id.clone(), ticket, wake };
+        Request::new(&self.shared.tasks, &self.engine.runtime, async move {
+            let (key, lane) = &place.id;
+            let waiter = Waiter::new(&place.shared.process, *lane);
+            // A store that does not hear it skips this waiter when it is next.
+            let _ = place.shared.backend.withdraw(Call::new("withdraw"), key, &waiter).await;
+        })
+        .detach();
+    }
+}
