@@ -50,12 +50,19 @@ impl Held {
         Claim::new(self.claim.fence().clone(), terms)
     }
 
-    fn answered(&mut self, now: Moment, answer: Renewal) {
+    /// Notes an answer; `true` if it prolonged the lease.
+    fn answered(&mut self, now: Moment, answer: Renewal) -> bool {
         self.state.renewal_answered(now, answer);
+        let is_prolonged = answer == Renewal::Renewed && self.state.is_held(now);
+        if is_prolonged {
+            self.signal.prolong(self.state.valid_until());
+        }
         if let Some(Extension { terms, answers }) = self.asked.take() {
             if answer == Renewal::Renewed {
                 self.claim = Claim::new(self.claim.fence().clone(), terms);
             }
+            let is_late = answer == Renewal::Renewed && !is_prolonged;
+            let answer = if is_late { Renewal::Gone } else { answer };
             for waiting in answers {
                 // Whoever does not wait any more does not mind.
                 let _ = waiting.send(answer);
@@ -64,6 +71,7 @@ impl Held {
         if self.wanted.is_some() {
             self.state.renew_now();
         }
+        is_prolonged
     }
 }
 
@@ -216,12 +224,7 @@ impl Book {
         let Some(held) = self.held.get_mut(&id) else {
             return false;
         };
-        held.answered(now, answer);
-        let prolonged = answer == Renewal::Renewed && held.state.is_held(now);
-        if prolonged {
-            held.signal.prolong(held.state.valid_until());
-        }
-        prolonged
+        held.answered(now, answer)
     }
 
     /// Ends what is over, and takes at most `slots` batches of what is due.

@@ -43,6 +43,11 @@ impl Watched {
         Self { is_deaf: true, ..Self::new(inner) }
     }
 
+    /// Another way to the same store.
+    pub(crate) fn beside(&self) -> Self {
+        Self::new(self.inner.beside())
+    }
+
     /// Has answers and requests wait for a permit of `answers` each.
     pub(crate) fn slow_down(&self) {
         self.is_slow.store(true, Ordering::Relaxed);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use trine_core::{Deadline, ErrorKind, LeaseEnd};
-use trine_lock::{AcquireOutcome, Error, Guard, LockOptions, LockService, Shape};
+use trine_lock::{AcquireOutcome, Error, Guard, LockBackend, LockOptions, LockService, Shape};
 use trine_testkit::{DropPlan, DropPoint};
 
 use super::{start, watched};
@@ -30,7 +30,6 @@ async fn in_time<F: Future>(future: F) -> F::Output {
 
 /// Until nothing is left of anybody in the store.
 async fn until_empty(backend: &Watched) {
-    use trine_lock::LockBackend;
     let emptied = async {
         while backend.stats().keys > 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -210,11 +209,73 @@ async fn a_deadline_ends_a_wait() {
     assert!(held.is_held() && deadline.has_passed());
 }
 
+/// One comes while the store is told that another one went.
+#[tokio::test]
+async fn a_withdrawal_takes_nothing_from_who_comes_after_it() {
+    let (locks, backend, _clock) = watched().await;
+    let held = acquire(&locks, "k").await;
+    let mut first = Box::pin(locks.acquire("k", any()));
+    assert!(futures_util::poll!(&mut first).is_pending());
+    backend.slow_down();
+    drop(first);
+    let mut second = Box::pin(locks.acquire("k", any()));
+    for _ in 0..20 {
+        assert!(futures_util::poll!(&mut second).is_pending());
+        tokio::task::yield_now().await;
+    }
+    assert_eq!((backend.count("acquire"), backend.count("withdraw")), (2, 1));
+    // The question of the second comes to the store before the withdrawal, if
+    // it was sent.
+    backend.answers.add_permits(1_000);
+    for _ in 0..20 {
+        assert!(futures_util::poll!(&mut second).is_pending());
+        tokio::task::yield_now().await;
+    }
+    held.release().await.unwrap();
+    let AcquireOutcome::Acquired(guard) = in_time(second).await.unwrap() else {
+        panic!("nobody else has it");
+    };
+    assert!(guard.is_held());
+}
+
+/// Whoever listens to the guard stops before another can begin.
+#[tokio::test]
+async fn a_guard_is_over_before_its_release_is_sent() {
+    let (locks, backend, _clock) = watched().await;
+    let held = acquire(&locks, "k").await;
+    let (over, lost) = (held.cancellation(), held.lost());
+    backend.slow_down();
+    let mut release = Box::pin(held.release());
+    assert!(futures_util::poll!(&mut release).is_pending());
+    assert!(over.is_cancelled());
+    assert_eq!(in_time(lost).await, LeaseEnd::Released);
+    backend.answers.add_permits(2);
+    in_time(release).await.unwrap();
+}
+
+/// LK-14: without the time in which another would have been waited for.
+#[tokio::test]
+async fn who_does_not_listen_any_more_is_skipped_at_once() {
+    let (locks, backend, clock) = watched().await;
+    let gone = start(&Arc::new(backend.beside()), &clock).await;
+    let held = acquire(&locks, "k").await;
+    let mut dead = Box::pin(gone.acquire("k", any()));
+    assert!(futures_util::poll!(&mut dead).is_pending());
+    let mut waiting = Box::pin(locks.acquire("k", any()));
+    assert!(futures_util::poll!(&mut waiting).is_pending());
+    // Its tasks end, and its call never says so.
+    std::mem::forget(dead);
+    gone.shutdown(Deadline::after(Duration::from_millis(10))).await.unwrap();
+    assert_eq!(backend.stats().waiters, 2);
+    held.release().await.unwrap();
+    assert!(matches!(in_time(waiting).await.unwrap(), AcquireOutcome::Acquired(_)));
+}
+
 /// Its release is under way or not yet sent.
 #[tokio::test]
 async fn what_is_dropped_while_the_service_closes_is_given_back() {
     let (locks, backend, clock) = watched().await;
-    let rival = start(&backend, &clock).await;
+    let rival = start(&Arc::new(backend.beside()), &clock).await;
     let guards = [acquire(&locks, "a").await, acquire(&locks, "b").await];
     drop(acquire(&locks, "c").await);
     locks.shutdown(Deadline::after(Duration::from_secs(10))).await.unwrap();
@@ -223,8 +284,8 @@ async fn what_is_dropped_while_the_service_closes_is_given_back() {
         assert_eq!(guard.lost().await, LeaseEnd::Closed);
     }
     for name in ["a", "b", "c"] {
-        let taken = rival.try_acquire(name, any()).await;
-        assert!(taken.is_err() || taken.unwrap().into_guard().is_some(), "{name}");
+        let taken = rival.try_acquire(name, any()).await.unwrap();
+        assert!(taken.into_guard().is_some(), "{name}");
     }
     drop(guards);
 }
