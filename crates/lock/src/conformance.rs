@@ -15,6 +15,7 @@
 )]
 
 mod exclusion;
+mod leaders;
 mod lifecycle;
 mod owners;
 mod shapes;
@@ -28,7 +29,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use trine_core::{Claim, ErrorKind, Fence, ManualClock, Span};
+use trine_core::{Claim, Deadline, ErrorKind, Fence, ManualClock, Span};
 
 use crate::options::terms;
 use crate::{
@@ -37,6 +38,7 @@ use crate::{
 };
 
 pub use exclusion::*;
+pub use leaders::*;
 pub use lifecycle::*;
 pub use owners::*;
 pub use shapes::*;
@@ -307,6 +309,10 @@ macro_rules! conformance_tests {
             a_body_runs_with_the_key_and_gives_it_back,
             a_body_is_dropped_when_the_lock_is_lost,
             a_body_does_not_begin_before_its_fence_is_raised,
+            // leaders
+            one_candidate_leads_and_another_takes_over,
+            a_leader_that_is_lost_leads_no_more,
+            a_shutdown_ends_a_candidacy,
             // life cycle
             nothing_is_answered_before_start_and_after_shutdown,
             a_shutdown_gives_everything_back_and_ends_the_waits,

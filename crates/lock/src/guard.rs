@@ -1,7 +1,7 @@
 pub(crate) mod held;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -40,6 +40,10 @@ impl Guard {
     #[must_use]
     pub fn fence(&self) -> &Fence {
         self.held.lease().fence()
+    }
+
+    pub(crate) fn downgrade(&self) -> Weak<Held> {
+        Arc::downgrade(&self.held)
     }
 }
 

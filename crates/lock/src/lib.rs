@@ -1,5 +1,5 @@
 //! Locks with fencing tokens: exclusive, read/write, semaphores, several keys
-//! at once, woken by push and renewed in the background.
+//! at once, leaders; woken by push and renewed in the background.
 //!
 //! A process builds one [`LockConfig`], connects one [`LockService`] from it,
 //! and hands out clones. What it holds are guards: each is renewed until it is
@@ -78,6 +78,9 @@
 //!   (`a_body_runs_with_the_key_and_gives_it_back`,
 //!   `a_body_does_not_begin_before_its_fence_is_raised`,
 //!   `a_body_is_dropped_when_the_lock_is_lost`).
+//! * One candidate leads at a time, a leader knows when it is over, and another
+//!   takes over (`one_candidate_leads_and_another_takes_over`,
+//!   `a_leader_that_is_lost_leads_no_more`, `a_shutdown_ends_a_candidacy`).
 //! * Dropping a call anywhere leaves no grant and no place in a line
 //!   (`a_dropped_wait_leaves_the_line`; memory:
 //!   `a_call_that_is_dropped_anywhere_leaves_nothing_behind`).
@@ -106,6 +109,7 @@ mod backend;
 mod config;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod election;
 mod error;
 mod guard;
 mod guards;
@@ -124,6 +128,7 @@ pub use backend::{
     Observed, StoreFacts, StoreStats, Waiter, Want,
 };
 pub use config::{BackendConfig, ConfigError, LockConfig, WaitOrder};
+pub use election::{Election, Leader, Leadership};
 pub use error::{At, Error, Result, Unavailable};
 pub use guard::{Guard, Permit, ReadGuard};
 pub use guards::Guards;

@@ -54,7 +54,7 @@ pub(crate) enum Turn {
     Ask { next: Option<Shape> },
 }
 
-/// Least time between two questions to a store that does not tell by itself.
+/// Least time between two questions of one line that nothing was told for.
 const LEAST_POLL: Duration = Duration::from_millis(10);
 
 impl Lines {
@@ -139,10 +139,11 @@ impl Lines {
         self.with(id, |line| {
             let refusals = line.refusals;
             let polling = self.polling.as_ref();
-            let polling = polling.map(|backoff| backoff.delay(refusals).max(LEAST_POLL));
+            let polling = polling.map(|backoff| backoff.delay(refusals));
             line.refusals = refusals.saturating_add(1);
             line.registered = Some(shape);
-            line.retry_at = Some(now + polling.map_or(retry_in, |delay| delay.min(retry_in)));
+            let delay = polling.map_or(retry_in, |delay| delay.min(retry_in));
+            line.retry_at = Some(now + delay.max(LEAST_POLL));
             line.holder = Some((holder.clone(), now));
         });
     }

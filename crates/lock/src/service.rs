@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 use trine_core::{
     Backoff, BoxFault, CallContext, Clock, Deadline, Health, InFlight, Jitter, Lifecycle, Metrics,
-    Probe, Refused, Service, Snapshot, StartError, State, SystemClock, Tasks,
+    Probe, Refused, Service, Snapshot, StartError, State, SystemClock, TaskHandle, Tasks,
 };
 
 use self::engine::Engine;
@@ -308,6 +308,28 @@ impl LockService {
 
     pub(crate) fn call(&self, operation: &'static str) -> Call {
         Call::new(operation).until(CallContext::current().deadline())
+    }
+
+    /// Runs `work` in the background, until the service is shut down.
+    pub(crate) fn spawn<F>(
+        &self,
+        operation: &'static str,
+        name: &'static str,
+        work: F,
+    ) -> Result<TaskHandle<F::Output>>
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        let engine = self.engine(operation)?;
+        let _runtime = engine.runtime.enter();
+        Ok(self.shared.tasks.spawn(name, work))
+    }
+
+    fn engine(&self, operation: &'static str) -> Result<&Engine> {
+        self.shared.engine.get().ok_or_else(|| {
+            let reason = Unavailable::NotStarted;
+            Error::unavailable(self.shared.at(operation), reason, None)
+        })
     }
 
     pub(crate) fn enter(&self, operation: &'static str) -> Result<InFlight> {

@@ -105,7 +105,7 @@ pub async fn several_keys_are_taken_together_or_not_at_all(fixture: Fixture) {
 /// Whatever the order in which they name them.
 pub async fn two_who_take_several_keys_never_wait_for_each_other(fixture: Fixture) {
     let (a, b) = (fixture.start().await, fixture.start().await);
-    let held = fixture.silent_fence("b", Shape::Write).await;
+    let held = fixture.silent_fence("a", Shape::Write).await;
     let mut first = pin!(a.acquire_all(["a", "b"], any()));
     begin(&mut first).await;
     let mut second = pin!(b.acquire_all(["b", "a"], any()));

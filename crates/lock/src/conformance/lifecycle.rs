@@ -1,8 +1,8 @@
-use trine_core::{Deadline, HealthStatus, LeaseEnd, Service, State};
+use trine_core::{HealthStatus, LeaseEnd, Service, State};
 
 use super::{
-    Duration, Error, ErrorKind, Fixture, Key, LockOptions, Shape, acquire, any, assert_kind, begin,
-    guard, in_time, is_free, once, pin, until_waiting,
+    Deadline, Duration, Error, ErrorKind, Fixture, Key, LockOptions, Shape, acquire, any,
+    assert_kind, begin, guard, in_time, is_free, once, pin, until_waiting,
 };
 
 fn soon() -> Deadline {

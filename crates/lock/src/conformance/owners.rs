@@ -38,12 +38,19 @@ pub async fn a_waiting_call_of_the_owner_is_let_in(fixture: Fixture) {
     let owned = || any().with_owner("request-7");
     let mut first = pin!(a.acquire("k", owned()));
     begin(&mut first).await;
+    let mut other = pin!(a.acquire("k", any()));
+    begin(&mut other).await;
     let mut second = pin!(a.acquire("k", owned()));
     begin(&mut second).await;
     held.release().await.unwrap();
     let first = guard(in_time(first).await);
     let second = guard(in_time(second).await);
     assert_eq!(first.fence(), second.fence());
+    begin(&mut other).await;
+    first.release().await.unwrap();
+    begin(&mut other).await;
+    second.release().await.unwrap();
+    assert!(guard(in_time(other).await).is_held());
 }
 
 /// Whatever it answers.

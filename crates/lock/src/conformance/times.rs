@@ -10,9 +10,9 @@ use crate::{AcquireOutcome, HolderState, ReleaseOutcome};
 pub async fn an_expired_key_is_given_on_with_a_higher_token(fixture: Fixture) {
     let locks = fixture.start().await;
     let silent = fixture.silent_fence("k", Shape::Write).await;
-    fixture.pass(TTL * 9 / 10).await;
+    fixture.pass(TTL / 2).await;
     assert!(!is_free(&locks, "k").await);
-    fixture.pass(TTL / 10).await;
+    fixture.pass(TTL / 2).await;
     let held = guard(locks.acquire("k", once()).await);
     assert!(held.fence().token() > silent.token());
 }
@@ -66,7 +66,7 @@ pub async fn a_hold_is_over_after_its_most(fixture: Fixture) {
 
     let backend = (fixture.backend)();
     let mut want = Fixture::want("store", Shape::Write, Mode::Try);
-    want.terms = want.terms.with_at_most(TTL * 5 / 4);
+    want.terms = want.terms.with_at_most(TTL * 3 / 2);
     let answer = backend.acquire(Call::new("acquire"), &want).await.unwrap();
     let crate::Answer::Granted(fence) = answer else {
         return super::panic_with("it is not free");
@@ -75,9 +75,9 @@ pub async fn a_hold_is_over_after_its_most(fixture: Fixture) {
     fixture.pass(TTL * 3 / 4).await;
     let renewals = backend.renew(Call::new("renew"), &[claim]).await.unwrap();
     assert_eq!(renewals, [Renewal::Renewed]);
-    fixture.pass(TTL * 3 / 8).await;
+    fixture.pass(TTL / 2).await;
     assert!(!is_free(&locks, "store").await);
-    fixture.pass(TTL / 8).await;
+    fixture.pass(TTL / 4).await;
     assert!(is_free(&locks, "store").await);
 }
 

@@ -324,7 +324,7 @@ impl LockService {
         }
     }
 
-    fn terms(&self, operation: &'static str, options: LockOptions) -> Result<Terms> {
+    pub(crate) fn terms(&self, operation: &'static str, options: LockOptions) -> Result<Terms> {
         let terms = options.resolve(&self.shared.config);
         terms.map_err(|problem| Error::invalid(self.shared.at(operation), problem))
     }
@@ -335,10 +335,6 @@ impl LockService {
 
     fn ask(&self, operation: &'static str, key: Key, shape: Shape, terms: &Terms) -> Result<Ask> {
         let shared = &self.shared;
-        let Some(engine) = shared.engine.get() else {
-            let reason = Unavailable::NotStarted;
-            return Err(Error::unavailable(shared.at(operation), reason, None));
-        };
         let lane = match shared.config.order {
             WaitOrder::InTurn => 0,
             WaitOrder::FirstCome => shared.lines.lane(),
@@ -352,7 +348,7 @@ impl LockService {
             label: terms.label.clone(),
             mode: Mode::Try,
         };
-        let engine = engine.clone();
+        let engine = self.engine(operation)?.clone();
         Ok(Ask { operation, call: self.call(operation), want, owner: terms.owner.clone(), engine })
     }
 
