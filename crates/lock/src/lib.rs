@@ -37,7 +37,8 @@
 //! * A key is one holder's, or readers', or at most so many permits'
 //!   (`a_key_is_held_by_one_at_a_time`, `reads_share_and_exclude_writes`,
 //!   `permits_are_bounded_and_numbered`; memory:
-//!   `no_addition_is_lost_under_two_locks`).
+//!   `no_addition_is_lost_under_two_locks`,
+//!   `no_schedule_lets_two_believe_that_they_write`).
 //! * A later grant of a key has a higher token, after a release, an expiry or a
 //!   steal, and whatever the wall clock does
 //!   (`tokens_grow_however_a_key_changes_hands`; memory:
@@ -109,6 +110,7 @@ mod backend;
 mod config;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod deps;
 mod election;
 mod error;
 mod guard;
@@ -128,6 +130,7 @@ pub use backend::{
     Observed, StoreFacts, StoreStats, Waiter, Want,
 };
 pub use config::{BackendConfig, ConfigError, LockConfig, WaitOrder};
+pub use deps::LockDeps;
 pub use election::{Election, Leader, Leadership};
 pub use error::{At, Error, Result, Unavailable};
 pub use guard::{Guard, Permit, ReadGuard};
@@ -136,7 +139,7 @@ pub use holder::{HeldKey, Holder, HolderState, Page};
 pub use key::{InvalidKey, Key};
 pub use options::LockOptions;
 pub use outcome::{AcquireOutcome, ReleaseOutcome, TryAcquireOutcome};
-pub use service::{LockDeps, LockService};
+pub use service::LockService;
 pub use shape::Shape;
 pub use with_lock::WithLock;
 

@@ -2,19 +2,17 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
-use trine_core::{CallContext, Claim, Moment};
+use trine_core::{CallContext, Moment};
 
-use super::engine::Engine;
-use super::{LockService, Shared, to_key};
+use super::place::Place;
+use super::question::{Ask, Asked};
+use super::{LockService, to_key};
 use crate::guard::held::Held;
-use crate::lines::{LineId, Turn};
+use crate::lines::Turn;
 use crate::options::Terms;
-use crate::request::Request;
 use crate::{
-    AcquireOutcome, Answer, Call, Error, Guard, Guards, Holder, HolderState, InvalidKey, Key,
-    LockOptions, Mode, Permit, ReadGuard, Result, Shape, TryAcquireOutcome, Unavailable, WaitOrder,
-    Waiter, Want,
+    AcquireOutcome, Error, Guard, Guards, InvalidKey, Key, LockOptions, Mode, Permit, ReadGuard,
+    Result, Shape, TryAcquireOutcome, Unavailable,
 };
 
 impl LockService {
@@ -331,167 +329,5 @@ impl LockService {
 
     fn barred(&self, operation: &'static str, retry_in: Duration) -> Error {
         Error::unavailable(self.shared.at(operation), Unavailable::Barred, Some(retry_in))
-    }
-
-    fn ask(&self, operation: &'static str, key: Key, shape: Shape, terms: &Terms) -> Result<Ask> {
-        let shared = &self.shared;
-        let lane = match shared.config.order {
-            WaitOrder::InTurn => 0,
-            WaitOrder::FirstCome => shared.lines.lane(),
-        };
-        let want = Want {
-            key,
-            shape,
-            terms: terms.lease,
-            at_least: terms.at_least,
-            waiter: Waiter::new(&shared.process, lane),
-            label: terms.label.clone(),
-            mode: Mode::Try,
-        };
-        let engine = self.engine(operation)?.clone();
-        Ok(Ask { operation, call: self.call(operation), want, owner: terms.owner.clone(), engine })
-    }
-
-    /// Sends one question; what is granted to nobody is given back.
-    fn request(
-        &self,
-        mut ask: Ask,
-        mode: Mode,
-        place: Option<Place>,
-    ) -> Request<(Option<Place>, Result<Asked>)> {
-        let shared = Arc::clone(&self.shared);
-        ask.want.mode = mode;
-        let (tasks, runtime) = (shared.tasks.clone(), ask.engine.runtime.clone());
-        Request::new(&tasks, &runtime, async move {
-            let sent = shared.clock.now();
-            let answer = shared.backend.acquire(ask.call, &ask.want).await;
-            let now = shared.clock.now();
-            if let Some(place) = &place {
-                shared.note(&place.id, &ask, &answer, now);
-            }
-            let asked = answer.map(|answer| match answer {
-                Answer::Granted(fence) => {
-                    let claim = Claim::new(fence, ask.want.terms);
-                    let lease = ask.engine.keeper.hold(claim, sent);
-                    let (key, owner) = (&ask.want.key, ask.owner.as_ref());
-                    let held = Held::new(&shared, key, ask.want.shape, owner, lease);
-                    if let Some(owner) = owner {
-                        shared.lines.wake_owner(key, owner);
-                    }
-                    Asked::Granted(held)
-                }
-                Answer::Held { holder, .. } => Asked::Held(holder),
-                Answer::Barred { retry_in } => Asked::Barred(retry_in),
-            });
-            (place, asked)
-        })
-    }
-}
-
-/// One question to the store, as often as it is asked.
-#[derive(Clone)]
-struct Ask {
-    operation: &'static str,
-    call: Call,
-    want: Want,
-    owner: Option<Arc<str>>,
-    engine: Engine,
-}
-
-/// What the store has said.
-enum Asked {
-    Granted(Arc<Held>),
-    Held(Holder),
-    Barred(Duration),
-}
-
-impl Shared {
-    /// Returns what the owner holds of the key already.
-    fn again(&self, ask: &Ask) -> Result<Option<Arc<Held>>> {
-        let Some(owner) = &ask.owner else { return Ok(None) };
-        let Some(held) = self.registry.find(&ask.want.key, owner) else { return Ok(None) };
-        match (held.shape(), ask.want.shape) {
-            (Shape::Write, Shape::Write | Shape::Read)
-            | (Shape::Read, Shape::Read)
-            | (Shape::Permit { .. }, Shape::Permit { .. }) => Ok(Some(held)),
-            (present, wanted) => {
-                let detail = format!(
-                    "owner `{owner}` holds key `{}` for {present}, expected to release it before {wanted}",
-                    held.key()
-                );
-                Err(Error::invalid(self.at(ask.operation), detail))
-            }
-        }
-    }
-
-    /// Keeps what one in line has learned for those behind it.
-    fn note(&self, id: &LineId, ask: &Ask, answer: &Result<Answer>, now: Moment) {
-        let want = &ask.want;
-        match answer {
-            Ok(Answer::Granted(fence)) => {
-                let next = match want.mode {
-                    Mode::Wait { next } => next,
-                    Mode::Try | Mode::Steal => None,
-                };
-                let state = HolderState::Holding { token: fence.token() };
-                let (process, since) = (Arc::clone(&self.process), self.clock.wall());
-                let holder = Holder::new(process, want.shape, since, want.terms.ttl(), state);
-                self.lines.granted(id, next, now, holder.with_label(want.label.clone()));
-            }
-            Ok(Answer::Held { holder, retry_in }) => {
-                self.lines.refused(id, want.shape, now, holder, *retry_in);
-            }
-            Ok(Answer::Barred { .. }) => {}
-            Err(_) => self.lines.failed(id, want.shape),
-        }
-    }
-}
-
-/// A place in a line of this process, left when it is dropped.
-struct Place {
-    shared: Arc<Shared>,
-    engine: Engine,
-    id: LineId,
-    ticket: u64,
-    wake: Arc<Notify>,
-}
-
-impl Place {
-    fn enter(shared: &Arc<Shared>, ask: &Ask, id: &LineId) -> Self {
-        let (ticket, wake) = shared.lines.enter(id, ask.want.shape, ask.owner.clone());
-        let (shared, engine) = (Arc::clone(shared), ask.engine.clone());
-        Self { shared, engine, id: id.clone(), ticket, wake }
-    }
-
-    fn turn(&self) -> Turn {
-        self.shared.lines.turn(&self.id, self.ticket, self.shared.clock.now())
-    }
-
-    async fn wait(&self, until: Option<Moment>) {
-        let time = async {
-            match until {
-                Some(until) => self.shared.clock.sleep_until(until).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = self.wake.notified() => {}
-            () = time => {}
-        }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let Some((ticket, wake)) = self.shared.lines.leave(&self.id, self.ticket) else { return };
-        let (shared, engine) = (Arc::clone(&self.shared), self.engine.clone());
-        let place = Self { shared, engine, id: self.id.clone(), ticket, wake };
-        Request::new(&self.shared.tasks, &self.engine.runtime, async move {
-            let (key, lane) = &place.id;
-            let waiter = Waiter::new(&place.shared.process, *lane);
-            // A store that does not hear it skips this waiter when it is next.
-            let _ = place.shared.backend.withdraw(Call::new("withdraw"), key, &waiter).await;
-        })
-        .detach();
     }
 }
