@@ -46,7 +46,8 @@
 //! * Who holds a key keeps it by renewals, and a holder that is silent loses it
 //!   after its ttl (`what_is_held_is_renewed`,
 //!   `an_expired_key_is_given_on_with_a_higher_token`,
-//!   `an_expired_permit_is_given_on`), except for its least time
+//!   `an_expired_permit_is_given_on`; memory:
+//!   `permits_of_a_process_that_is_cut_off_come_back_after_their_ttl`), except for its least time
 //!   (`a_key_stays_taken_for_its_least_time`,
 //!   `the_key_of_a_holder_that_died_stays_taken_for_its_least_time`). Nothing
 //!   is held for longer than its most (`a_hold_is_over_after_its_most`).

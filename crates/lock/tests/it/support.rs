@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use tokio::sync::Semaphore;
 use trine_core::{Claim, Deadline, Renewal};
 use trine_lock::{
-    Answer, Call, Capabilities, Events, Key, LockBackend, MemoryBackend, Page, ReleaseOutcome,
-    Result, StoreFacts, StoreStats, Waiter, Want,
+    Answer, At, Call, Capabilities, Error, Events, Key, LockBackend, MemoryBackend, Page,
+    ReleaseOutcome, Result, StoreFacts, StoreStats, Unavailable, Waiter, Want,
 };
 
 /// A store in memory with what can go wrong on the way to it.
@@ -22,6 +22,8 @@ pub(crate) struct Watched {
     is_deaf: bool,
     /// Grants nothing for so long.
     barred: Mutex<Option<Duration>>,
+    /// Whether nothing comes through to it.
+    is_away: AtomicBool,
     /// Whether answers wait for a permit.
     is_slow: AtomicBool,
     pub(crate) answers: Semaphore,
@@ -34,6 +36,7 @@ impl Watched {
             counts: Mutex::default(),
             is_deaf: false,
             barred: Mutex::default(),
+            is_away: AtomicBool::new(false),
             is_slow: AtomicBool::new(false),
             answers: Semaphore::new(0),
         }
@@ -51,6 +54,20 @@ impl Watched {
     /// Has answers and requests wait for a permit of `answers` each.
     pub(crate) fn slow_down(&self) {
         self.is_slow.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_away(&self, is_away: bool) {
+        self.is_away.store(is_away, Ordering::Relaxed);
+    }
+
+    /// Fails while it is away.
+    fn reach(&self, call: Call) -> Result<()> {
+        if !self.is_away.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let (reason, retry_after) = (Unavailable::Unreachable, None);
+        let at = At::new(call.operation, &"lock.default".into());
+        Err(Error::Unavailable { at, reason, retry_after, cause: None })
     }
 
     pub(crate) fn bar(&self, retry_in: Option<Duration>) {
@@ -93,6 +110,7 @@ impl LockBackend for Watched {
 
     async fn acquire(&self, call: Call, want: &Want) -> Result<Answer> {
         self.called("acquire");
+        self.reach(call)?;
         self.trip().await;
         let barred = *self.barred.lock().unwrap();
         let answer = match barred {
@@ -105,11 +123,13 @@ impl LockBackend for Watched {
 
     async fn renew(&self, call: Call, claims: &[Claim]) -> Result<Vec<Renewal>> {
         self.called("renew");
+        self.reach(call)?;
         self.inner.renew(call, claims).await
     }
 
     async fn release(&self, call: Call, claims: &[Claim]) -> Result<Vec<ReleaseOutcome>> {
         self.called("release");
+        self.reach(call)?;
         self.trip().await;
         let outcomes = self.inner.release(call, claims).await;
         self.trip().await;

@@ -1,12 +1,16 @@
 //! Dropped futures, slow answers, a store that grants nothing, and many who
 //! wait.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
-use trine_core::{Deadline, ErrorKind, LeaseEnd};
-use trine_lock::{AcquireOutcome, Error, Guard, LockBackend, LockOptions, LockService, Shape};
+use trine_core::{Deadline, ErrorKind, LeaseEnd, ManualClock};
+use trine_lock::{
+    AcquireOutcome, Error, Guard, LockBackend, LockOptions, LockService, Permit, Shape,
+};
 use trine_testkit::{DropPlan, DropPoint};
 
 use super::{start, watched};
@@ -288,6 +292,72 @@ async fn what_is_dropped_while_the_service_closes_is_given_back() {
         assert!(taken.into_guard().is_some(), "{name}");
     }
     drop(guards);
+}
+
+/// LK-11 and LK-21: of the processes that hold ten permits, one is cut off.
+#[tokio::test]
+async fn permits_of_a_process_that_is_cut_off_come_back_after_their_ttl() {
+    let ten = NonZeroU32::new(10).unwrap();
+    let ttl = Duration::from_secs(60);
+    let (locks, backend, clock) = watched().await;
+    let cut = Arc::new(backend.beside());
+    let gone = start(&cut, &clock).await;
+    let mut held = Vec::new();
+    for place in 0..10 {
+        let process = if place < 3 { &gone } else { &locks };
+        let taken = process.try_acquire_permit("k", ten, any()).await.unwrap();
+        held.push(taken.into_guard().unwrap());
+    }
+    let alive = |held: &[Permit]| held.iter().filter(|permit| permit.is_held()).count();
+    // Shorter than a lease.
+    cut.set_away(true);
+    step(&clock, ttl / 2, &backend).await;
+    cut.set_away(false);
+    step(&clock, ttl / 6, &backend).await;
+    in_time(async {
+        while held[0].remaining() < ttl / 2 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(alive(&held), 10);
+
+    cut.set_away(true);
+    let error = gone.try_acquire("other", any()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    let wait = any().with_wait(ttl * 5);
+    let mut waiting: Vec<_> =
+        (0..20).map(|_| Box::pin(locks.acquire_permit("k", ten, wait.clone()))).collect();
+    for _ in 0..12 {
+        step(&clock, ttl / 6, &backend).await;
+        for mut call in std::mem::take(&mut waiting) {
+            match futures_util::poll!(&mut call) {
+                Poll::Ready(outcome) => held.extend(outcome.unwrap().into_guard()),
+                Poll::Pending => waiting.push(call),
+            }
+        }
+        assert!(alive(&held) <= 10, "{} permits of ten", alive(&held));
+    }
+    assert!(held[..3].iter().all(|permit| !permit.is_held()));
+    assert_eq!((alive(&held), held.len()), (10, 13));
+}
+
+/// Lets time go by, and what is to be renewed be renewed.
+async fn step(clock: &ManualClock, span: Duration, backend: &Watched) {
+    clock.advance(span);
+    let mut seen = 0;
+    // Until nothing more is asked for.
+    for _ in 0..3 {
+        loop {
+            for _ in 0..20 {
+                tokio::task::yield_now().await;
+            }
+            let asked = backend.count("renew") + backend.count("acquire");
+            if std::mem::replace(&mut seen, asked) == asked {
+                break;
+            }
+        }
+    }
 }
 
 #[tokio::test]
