@@ -1,13 +1,13 @@
 pub(crate) mod held;
 
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::Weak;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use trine_core::{Fence, LeaseEnd};
 
-use self::held::Held;
+use self::held::{Grip, Held};
 use crate::{Key, ReleaseOutcome, Result};
 
 /// A key that is held for writing: nobody else has it.
@@ -18,20 +18,20 @@ use crate::{Key, ReleaseOutcome, Result};
 /// the [`fence`](Self::fence) to what you write to.
 #[must_use = "a guard is given back when it is dropped"]
 pub struct Guard {
-    held: Arc<Held>,
+    grip: Grip,
 }
 
 /// A key that is held for reading, beside others who read. It has no fence:
 /// readers write nothing.
 #[must_use = "a guard is given back when it is dropped"]
 pub struct ReadGuard {
-    held: Arc<Held>,
+    grip: Grip,
 }
 
 /// One of the permits of a key.
 #[must_use = "a permit is given back when it is dropped"]
 pub struct Permit {
-    held: Arc<Held>,
+    grip: Grip,
 }
 
 impl Guard {
@@ -39,11 +39,11 @@ impl Guard {
     /// reading there. A later holder's token is higher.
     #[must_use]
     pub fn fence(&self) -> &Fence {
-        self.held.lease().fence()
+        self.grip.lease().fence()
     }
 
     pub(crate) fn downgrade(&self) -> Weak<Held> {
-        Arc::downgrade(&self.held)
+        self.grip.downgrade()
     }
 }
 
@@ -53,7 +53,7 @@ impl Permit {
     /// higher token.
     #[must_use]
     pub fn fence(&self) -> &Fence {
-        self.held.lease().fence()
+        self.grip.lease().fence()
     }
 }
 
@@ -61,40 +61,40 @@ impl Permit {
 macro_rules! guard {
     ($guard:ident) => {
         impl $guard {
-            pub(crate) fn new(held: Arc<Held>) -> Self {
-                Self { held }
+            pub(crate) fn new(grip: Grip) -> Self {
+                Self { grip }
             }
 
             /// Returns the key.
             #[must_use]
             pub fn key(&self) -> &Key {
-                self.held.key()
+                self.grip.key()
             }
 
             /// Tells whether it is held at this moment, by the clock.
             #[must_use]
             pub fn is_held(&self) -> bool {
-                self.held.lease().is_held()
+                self.grip.lease().is_held()
             }
 
             /// Returns how long it is good for without another renewal, zero if
             /// it is over.
             #[must_use]
             pub fn remaining(&self) -> Duration {
-                self.held.lease().remaining()
+                self.grip.lease().remaining()
             }
 
             /// Resolves when it is over, and says why: before the store lets go,
             /// as long as the rates of the two clocks differ by less than a
             /// tenth. Independent of the guard's life.
             pub fn lost(&self) -> impl Future<Output = LeaseEnd> + Send + use<> {
-                self.held.lease().lost()
+                self.grip.lease().lost()
             }
 
             /// Returns the token that is cancelled when it is over.
             #[must_use]
             pub fn cancellation(&self) -> CancellationToken {
-                self.held.lease().token()
+                self.grip.lease().token()
             }
 
             /// Renews it now, and for `ttl` from then on. `at_most` stays.
@@ -109,7 +109,7 @@ macro_rules! guard {
             /// `Unavailable` if the store gave no answer; it is then held as
             /// before.
             pub async fn extend(&self, ttl: Duration) -> Result<()> {
-                self.held.extend(ttl).await
+                self.grip.extend(ttl).await
             }
 
             /// Gives it back and says what the store had of it.
@@ -121,14 +121,14 @@ macro_rules! guard {
             ///
             /// Fails with the errors of the store.
             pub async fn release(self) -> Result<ReleaseOutcome> {
-                self.held.release().await
+                self.grip.release().await
             }
 
             /// Loses it, as if no renewal had reached the store in time. The
             /// store has it until the guard is dropped.
             #[cfg(feature = "testing")]
             pub fn lose(&self) {
-                self.held.lease().end(LeaseEnd::Expired);
+                self.grip.lease().end(LeaseEnd::Expired);
             }
         }
 

@@ -1,5 +1,5 @@
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub struct Lease {
     claim: Claim,
     signal: Arc<Signal>,
     /// Whether the store may still hold the claim.
-    is_owed: bool,
+    is_owed: AtomicBool,
 }
 
 impl Lease {
@@ -33,7 +33,7 @@ impl Lease {
         claim: Claim,
         signal: Arc<Signal>,
     ) -> Self {
-        Self { shared, id, claim, signal, is_owed: true }
+        Self { shared, id, claim, signal, is_owed: AtomicBool::new(true) }
     }
 
     /// Returns what to show to the resources that the lease protects.
@@ -118,7 +118,7 @@ impl Lease {
     ///
     /// Fails with the store's fault, or with kind
     /// [`Timeout`](ErrorKind::Timeout).
-    pub async fn release(mut self) -> Result<(), BoxFault> {
+    pub async fn release(self) -> Result<(), BoxFault> {
         self.end(LeaseEnd::Released);
         let shared = Arc::clone(&self.shared);
         let wait = self.claim.terms().renewal();
@@ -126,17 +126,25 @@ impl Lease {
         let request = shared.store.release(std::slice::from_ref(&self.claim));
         let answer = within(&*shared.clock, until, request).await;
         let answer = answer.unwrap_or_else(|| Err(NoAnswer { wait }.into()));
-        self.is_owed = answer.is_err();
+        if answer.is_ok() {
+            self.given_back();
+        }
         answer
     }
 
     /// Ends the lease without giving the claim back, because the caller does
     /// that itself, such as in the transaction that completes the work.
     #[must_use]
-    pub fn detach(mut self) -> Claim {
+    pub fn detach(self) -> Claim {
         self.end(LeaseEnd::Released);
-        self.is_owed = false;
+        self.given_back();
         self.claim.clone()
+    }
+
+    /// Notes that the caller has given the claim back itself, after it had
+    /// [ended](Self::end) the lease: it is not given back again.
+    pub fn given_back(&self) {
+        self.is_owed.store(false, Ordering::Relaxed);
     }
 
     /// Ends the lease for this reason, unless it is over already: before the
@@ -161,7 +169,7 @@ impl Drop for Lease {
         let moot = self.signal.valid_until() + self.signal.longest();
         // What was closed has been given back by the keeper.
         let is_over = matches!(self.signal.end(), Some(LeaseEnd::Gone | LeaseEnd::Closed));
-        if self.is_owed && !is_over {
+        if self.is_owed.load(Ordering::Relaxed) && !is_over {
             self.shared.give_back(self.claim.clone(), moot);
         }
     }

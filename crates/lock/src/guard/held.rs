@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -19,24 +20,69 @@ pub(crate) struct Held {
     _entry: Entry,
 }
 
-impl Held {
+/// A share of a grant: each guard has one, and the last to be given back frees.
+///
+/// Counted apart from the grant itself, at which others look for a moment: a
+/// loss that is told, a leader that asks its clock.
+#[derive(Clone, Debug)]
+pub(crate) struct Grip {
+    held: Arc<Held>,
+    share: Arc<()>,
+}
+
+impl Deref for Grip {
+    type Target = Held;
+
+    fn deref(&self) -> &Held {
+        &self.held
+    }
+}
+
+impl Grip {
     pub(crate) fn new(
         shared: &Arc<Shared>,
         key: &Key,
         shape: Shape,
         owner: Option<&Arc<str>>,
         lease: Lease,
-    ) -> Arc<Self> {
+    ) -> Self {
         let token = lease.fence().token();
         let owner = owner.map(|owner| (key.clone(), Arc::clone(owner)));
         let registry = Arc::clone(&shared.registry);
         let entry = Entry { registry, token, owner: owner.clone() };
         let (shared, key) = (Arc::clone(shared), key.clone());
-        let held = Arc::new(Self { shared, key, shape, lease, _entry: entry });
-        held.shared.registry.insert(token, owner, &held);
-        held
+        let held = Arc::new(Held { shared, key, shape, lease, _entry: entry });
+        let grip = Self { held, share: Arc::default() };
+        grip.shared.registry.insert(token, owner, &grip);
+        grip
     }
 
+    pub(crate) fn downgrade(&self) -> Weak<Held> {
+        Arc::downgrade(&self.held)
+    }
+
+    /// Gives it back if this is the last share. Dropped or failed, the keeper of
+    /// the leases goes on.
+    pub(crate) async fn release(self) -> Result<ReleaseOutcome> {
+        const OPERATION: &str = "release";
+        let Self { held, share } = self;
+        if Arc::into_inner(share).is_none() {
+            return Ok(ReleaseOutcome::StillHeld);
+        }
+        let Held { shared, lease, .. } = &*held;
+        // Before the store can give it to another.
+        lease.end(LeaseEnd::Released);
+        let claims = std::slice::from_ref(lease.claim());
+        let outcomes = shared.backend.release(Call::new(OPERATION), claims).await?;
+        lease.given_back();
+        outcomes.first().copied().ok_or_else(|| Error::Internal {
+            at: shared.at(OPERATION),
+            cause: "the store answered nothing".into(),
+        })
+    }
+}
+
+impl Held {
     pub(crate) fn key(&self) -> &Key {
         &self.key
     }
@@ -67,24 +113,13 @@ impl Held {
             Renewal::Unreachable => Err(Error::unavailable(at(), Unavailable::Unreachable, None)),
         }
     }
+}
 
-    /// Gives it back if this is the last of its guards. Dropped or failed, the
-    /// keeper of the leases goes on.
-    pub(crate) async fn release(self: Arc<Self>) -> Result<ReleaseOutcome> {
-        let Some(Self { shared, lease, .. }) = Arc::into_inner(self) else {
-            return Ok(ReleaseOutcome::StillHeld);
-        };
-        const OPERATION: &str = "release";
-        // Before the store can give it to another.
-        lease.end(LeaseEnd::Released);
-        let claims = std::slice::from_ref(lease.claim());
-        let outcomes = shared.backend.release(Call::new(OPERATION), claims).await?;
-        let _ = lease.detach();
-        outcomes.first().copied().ok_or_else(|| Error::Internal {
-            at: shared.at(OPERATION),
-            cause: "the store answered nothing".into(),
-        })
-    }
+/// A share that keeps nothing.
+#[derive(Clone, Debug)]
+struct WeakGrip {
+    held: Weak<Held>,
+    share: Weak<()>,
 }
 
 /// What this process holds.
@@ -96,22 +131,25 @@ pub(crate) struct Registry {
 #[derive(Debug, Default)]
 struct Grants {
     by_token: HashMap<u64, Weak<Held>>,
-    by_owner: HashMap<(Key, Arc<str>), Weak<Held>>,
+    by_owner: HashMap<(Key, Arc<str>), WeakGrip>,
 }
 
 impl Registry {
-    fn insert(&self, token: u64, owner: Option<(Key, Arc<str>)>, held: &Arc<Held>) {
+    fn insert(&self, token: u64, owner: Option<(Key, Arc<str>)>, grip: &Grip) {
         let mut grants = self.lock();
-        grants.by_token.insert(token, Arc::downgrade(held));
+        grants.by_token.insert(token, grip.downgrade());
         if let Some(owner) = owner {
-            grants.by_owner.insert(owner, Arc::downgrade(held));
+            let (held, share) = (grip.downgrade(), Arc::downgrade(&grip.share));
+            grants.by_owner.insert(owner, WeakGrip { held, share });
         }
     }
 
     /// Returns what an owner holds of a key.
-    pub(crate) fn find(&self, key: &Key, owner: &Arc<str>) -> Option<Arc<Held>> {
-        let found = self.lock().by_owner.get(&(key.clone(), Arc::clone(owner)))?.upgrade();
-        found.filter(|held| held.lease.is_held())
+    pub(crate) fn find(&self, key: &Key, owner: &Arc<str>) -> Option<Grip> {
+        let WeakGrip { held, share } =
+            self.lock().by_owner.get(&(key.clone(), Arc::clone(owner)))?.clone();
+        let held = held.upgrade().filter(|held| held.lease.is_held())?;
+        Some(Grip { held, share: share.upgrade()? })
     }
 
     /// Ends a grant that the store gave away.
@@ -142,7 +180,7 @@ impl Drop for Entry {
         if let Some(owner) = self.owner.take()
             && let Slot::Occupied(slot) = grants.by_owner.entry(owner)
             // The same owner may hold it again by now.
-            && slot.get().strong_count() == 0
+            && slot.get().held.strong_count() == 0
         {
             slot.remove();
         }

@@ -1,5 +1,4 @@
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::time::Duration;
 
 use trine_core::{CallContext, Moment};
@@ -7,7 +6,7 @@ use trine_core::{CallContext, Moment};
 use super::place::Place;
 use super::question::{Ask, Asked};
 use super::{LockService, to_key};
-use crate::guard::held::Held;
+use crate::guard::held::Grip;
 use crate::lines::Turn;
 use crate::options::Terms;
 use crate::{
@@ -215,7 +214,7 @@ impl LockService {
         key: Key,
         shape: Shape,
         options: LockOptions,
-        guard: fn(Arc<Held>) -> G,
+        guard: fn(Grip) -> G,
     ) -> Result<TryAcquireOutcome<G>> {
         let options = options.with_wait(Duration::ZERO);
         Ok(match self.wait(operation, key, shape, options).await? {
@@ -230,7 +229,7 @@ impl LockService {
         key: Key,
         shape: Shape,
         options: LockOptions,
-    ) -> Result<AcquireOutcome<Arc<Held>>> {
+    ) -> Result<AcquireOutcome<Grip>> {
         let _in_flight = self.enter(operation)?;
         let (shared, began) = (&self.shared, self.shared.clock.now());
         let terms = self.terms(operation, options)?;
@@ -251,7 +250,7 @@ impl LockService {
         outcome
     }
 
-    async fn try_once(&self, ask: Ask) -> Result<AcquireOutcome<Arc<Held>>> {
+    async fn try_once(&self, ask: Ask) -> Result<AcquireOutcome<Grip>> {
         let operation = ask.operation;
         match self.request(ask, Mode::Try, None).await.1? {
             Asked::Granted(held) => Ok(AcquireOutcome::Acquired(held)),
@@ -265,7 +264,7 @@ impl LockService {
         ask: Ask,
         until: Moment,
         wait: Duration,
-    ) -> Result<AcquireOutcome<Arc<Held>>> {
+    ) -> Result<AcquireOutcome<Grip>> {
         let shared = &self.shared;
         let (operation, deadline) = (ask.operation, CallContext::current().deadline());
         let id = (ask.want.key.clone(), ask.want.waiter.lane);
@@ -293,7 +292,7 @@ impl LockService {
         }
     }
 
-    async fn wait_in_line(&self, mut place: Place, ask: Ask) -> Result<Arc<Held>> {
+    async fn wait_in_line(&self, mut place: Place, ask: Ask) -> Result<Grip> {
         let shared = &self.shared;
         loop {
             if let Some(held) = shared.again(&ask)? {

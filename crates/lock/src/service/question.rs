@@ -6,7 +6,7 @@ use trine_core::{Claim, Moment};
 use super::engine::Engine;
 use super::place::Place;
 use super::{LockService, Shared};
-use crate::guard::held::Held;
+use crate::guard::held::Grip;
 use crate::lines::LineId;
 use crate::options::Terms;
 use crate::request::Request;
@@ -26,7 +26,7 @@ pub(super) struct Ask {
 
 /// What the store has said.
 pub(super) enum Asked {
-    Granted(Arc<Held>),
+    Granted(Grip),
     Held(Holder),
     Barred(Duration),
 }
@@ -79,7 +79,7 @@ impl LockService {
                     let claim = Claim::new(fence, ask.want.terms);
                     let lease = ask.engine.keeper.hold(claim, sent);
                     let (key, owner) = (&ask.want.key, ask.owner.as_ref());
-                    let held = Held::new(&shared, key, ask.want.shape, owner, lease);
+                    let held = Grip::new(&shared, key, ask.want.shape, owner, lease);
                     if let Some(owner) = owner {
                         shared.lines.wake_owner(key, owner);
                     }
@@ -95,7 +95,7 @@ impl LockService {
 
 impl Shared {
     /// Returns what the owner holds of the key already.
-    pub(super) fn again(&self, ask: &Ask) -> Result<Option<Arc<Held>>> {
+    pub(super) fn again(&self, ask: &Ask) -> Result<Option<Grip>> {
         let Some(owner) = &ask.owner else { return Ok(None) };
         let Some(held) = self.registry.find(&ask.want.key, owner) else { return Ok(None) };
         match (held.shape(), ask.want.shape) {
