@@ -24,6 +24,7 @@ pub(crate) mod state;
 pub struct LeaseTerms {
     ttl: Duration,
     margin: Duration,
+    at_most: Option<Duration>,
 }
 
 impl LeaseTerms {
@@ -40,7 +41,16 @@ impl LeaseTerms {
         if ttl < Self::MIN_TTL || margin > ttl / 2 {
             return Err(InvalidTerms { ttl, margin });
         }
-        Ok(Self { ttl, margin })
+        Ok(Self { ttl, margin, at_most: None })
+    }
+
+    /// Sets how long the claim lasts in all, however often it is renewed: the
+    /// store ends it so long after the grant, and the holder lets go earlier by
+    /// the same part of it as the margin is of the ttl.
+    #[must_use]
+    pub fn with_at_most(mut self, at_most: Duration) -> Self {
+        self.at_most = Some(at_most);
+        self
     }
 
     /// Returns how long the store keeps the claim after it processed a renewal.
@@ -53,6 +63,20 @@ impl LeaseTerms {
     #[must_use]
     pub fn margin(self) -> Duration {
         self.margin
+    }
+
+    /// Returns how long the claim lasts in all, if that is bounded.
+    #[must_use]
+    pub fn at_most(self) -> Option<Duration> {
+        self.at_most
+    }
+
+    /// How long after the acquire was sent its holder lets go in any case.
+    fn last(self) -> Option<Duration> {
+        let at_most = self.at_most?.as_nanos();
+        let slack = at_most.saturating_mul(self.margin.as_nanos()).div_ceil(self.ttl.as_nanos());
+        let last = u64::try_from(at_most.saturating_sub(slack)).unwrap_or(u64::MAX);
+        Some(Duration::from_nanos(last))
     }
 
     /// Time between two renewals, and the longest wait for an answer.
@@ -127,8 +151,11 @@ pub trait Leases: fmt::Debug + Send + Sync + 'static {
     /// answers one [`Renewal`] per claim in their order; claims without an
     /// answer count as [`Unreachable`](Renewal::Unreachable).
     ///
-    /// Must compare key and token, and must never bring back a grant that has
-    /// expired or was released. The future may be dropped at any time.
+    /// Must compare key and token, must never bring back a grant that has
+    /// expired or was released, must never move the end of one to an earlier
+    /// moment (an old renewal may arrive after one with a longer ttl), and
+    /// never beyond what [`LeaseTerms::at_most`] was when it was granted. The
+    /// future may be dropped at any time.
     ///
     /// # Errors
     ///

@@ -77,6 +77,10 @@
 //!   whose release is under way when the keeper stops or panics is sent again
 //!   (`a_release_under_way_is_sent_again_by_the_close`,
 //!   `a_release_under_way_survives_a_panic_of_the_keeper`).
+//! * A lease that is bounded is over by then however often it is renewed
+//!   (`a_bounded_lease_is_over_however_often_it_is_renewed`), and a keeper whose
+//!   owner is dropped leaves no claim behind
+//!   (`an_owner_that_is_dropped_without_a_shutdown_leaves_no_claim_behind`).
 //! * A holder stops believing in a lease before its store lets go, while the
 //!   rates of their clocks differ by less than margin / ttl
 //!   (`no_holder_believes_in_a_lease_that_the_store_has_let_go`,

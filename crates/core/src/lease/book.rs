@@ -1,9 +1,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
+
 use super::held::Signal;
 use super::state::{LeaseEnd, LeaseState, LeaseStep};
-use super::{Claim, Renewal};
+use super::{Claim, LeaseTerms, Renewal};
 use crate::Moment;
 
 /// Most claims in one request.
@@ -27,6 +29,50 @@ struct Held {
     claim: Claim,
     state: LeaseState,
     signal: Arc<Signal>,
+    /// What the next renewal asks for beside more time.
+    wanted: Option<Extension>,
+    /// What the one under way asks for.
+    asked: Option<Extension>,
+}
+
+/// Other terms for a lease, and who waits to hear of them.
+struct Extension {
+    terms: LeaseTerms,
+    answers: Vec<oneshot::Sender<Renewal>>,
+}
+
+impl Held {
+    /// Notes that a renewal is being sent, and returns what it shows.
+    fn send(&mut self, now: Moment) -> Claim {
+        self.asked = self.wanted.take();
+        let terms = self.asked.as_ref().map_or(self.claim.terms(), |asked| asked.terms);
+        self.state.extension_sent(now, terms);
+        Claim::new(self.claim.fence().clone(), terms)
+    }
+
+    /// Notes an answer; `true` if it prolonged the lease.
+    fn answered(&mut self, now: Moment, answer: Renewal) -> bool {
+        self.state.renewal_answered(now, answer);
+        let is_prolonged = answer == Renewal::Renewed && self.state.is_held(now);
+        if is_prolonged {
+            self.signal.prolong(self.state.valid_until());
+        }
+        if let Some(Extension { terms, answers }) = self.asked.take() {
+            if answer == Renewal::Renewed {
+                self.claim = Claim::new(self.claim.fence().clone(), terms);
+            }
+            let is_late = answer == Renewal::Renewed && !is_prolonged;
+            let answer = if is_late { Renewal::Gone } else { answer };
+            for waiting in answers {
+                // Whoever does not wait any more does not mind.
+                let _ = waiting.send(answer);
+            }
+        }
+        if self.wanted.is_some() {
+            self.state.renew_now();
+        }
+        is_prolonged
+    }
 }
 
 /// A claim that is to be given back, until the store has answered that it was.
@@ -79,8 +125,22 @@ impl Book {
             return None;
         }
         let id = self.next_id();
-        self.held.insert(id, Held { claim, state, signal: Arc::clone(signal) });
+        let signal = Arc::clone(signal);
+        self.held.insert(id, Held { claim, state, signal, wanted: None, asked: None });
         Some(id)
+    }
+
+    /// Has the lease renewed at once for other terms; the receiver hears nothing
+    /// if it is over.
+    pub(super) fn extend(&mut self, id: u64, terms: LeaseTerms) -> oneshot::Receiver<Renewal> {
+        let (sender, receiver) = oneshot::channel();
+        if let Some(held) = self.held.get_mut(&id) {
+            let answers = held.wanted.take().map(|wanted| wanted.answers);
+            let answers = answers.into_iter().flatten().chain([sender]).collect();
+            held.wanted = Some(Extension { terms, answers });
+            held.state.renew_now();
+        }
+        receiver
     }
 
     fn next_id(&mut self) -> u64 {
@@ -150,7 +210,7 @@ impl Book {
 
     pub(super) fn forget_requests(&mut self, now: Moment) {
         for held in self.held.values_mut() {
-            held.state.renewal_answered(now, Renewal::Unreachable);
+            held.answered(now, Renewal::Unreachable);
         }
         let under_way = self.releasing.iter().filter(|(_, release)| release.is_under_way);
         for id in under_way.map(|(id, _)| *id).collect::<Vec<_>>() {
@@ -164,12 +224,7 @@ impl Book {
         let Some(held) = self.held.get_mut(&id) else {
             return false;
         };
-        held.state.renewal_answered(now, answer);
-        let prolonged = answer == Renewal::Renewed && held.state.is_held(now);
-        if prolonged {
-            held.signal.prolong(held.state.valid_until());
-        }
-        prolonged
+        held.answered(now, answer)
     }
 
     /// Ends what is over, and takes at most `slots` batches of what is due.
@@ -214,12 +269,7 @@ impl Book {
 
     fn take_renewals(&mut self, now: Moment, most: usize) -> Vec<(u64, Claim)> {
         let due = self.held.iter_mut().filter(|(_, held)| held.state.may_renew(now));
-        due.take(most)
-            .map(|(id, held)| {
-                held.state.renewal_sent(now);
-                (*id, held.claim.clone())
-            })
-            .collect()
+        due.take(most).map(|(id, held)| (*id, held.send(now))).collect()
     }
 
     fn renew_request(&self, batch: &[(u64, Claim)], now: Moment) -> Request {
@@ -248,6 +298,14 @@ impl Book {
         let releasing = self.releasing.values();
         let releasing = releasing.map(|r| if r.due > now { r.due } else { r.moot });
         held.chain(releasing).min()
+    }
+
+    /// Notes that the keeper's task is gone, and returns what it had to give
+    /// back. What is held lasts until its time, and is given back late.
+    pub(super) fn abandon(&mut self) -> Vec<Claim> {
+        self.closed = true;
+        let releasing = std::mem::take(&mut self.releasing).into_values();
+        releasing.map(|release| release.claim).collect()
     }
 
     /// Ends every lease and returns all claims that the store may still hold,

@@ -1,13 +1,13 @@
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::Claim;
 use super::keeper::{Shared, within};
 use super::state::LeaseEnd;
+use super::{Claim, LeaseTerms, Renewal};
 use crate::{BoxFault, ErrorKind, Fault, Fence, Moment};
 
 /// A claim that is held and renewed in the background.
@@ -23,7 +23,7 @@ pub struct Lease {
     claim: Claim,
     signal: Arc<Signal>,
     /// Whether the store may still hold the claim.
-    is_owed: bool,
+    is_owed: AtomicBool,
 }
 
 impl Lease {
@@ -33,13 +33,19 @@ impl Lease {
         claim: Claim,
         signal: Arc<Signal>,
     ) -> Self {
-        Self { shared, id, claim, signal, is_owed: true }
+        Self { shared, id, claim, signal, is_owed: AtomicBool::new(true) }
     }
 
     /// Returns what to show to the resources that the lease protects.
     #[must_use]
     pub fn fence(&self) -> &Fence {
         self.claim.fence()
+    }
+
+    /// Returns what the store is shown, with the terms of the grant.
+    #[must_use]
+    pub fn claim(&self) -> &Claim {
+        &self.claim
     }
 
     /// Returns the token that is cancelled when the lease is over.
@@ -89,6 +95,19 @@ impl Lease {
         }
     }
 
+    /// Renews the lease at once and, if the store confirms, for `terms` from
+    /// then on; how long it lasts at most stays as it was granted.
+    ///
+    /// Waits for a renewal under way, then for its own answer, each for a third
+    /// of the ttl at most. [`Unreachable`](Renewal::Unreachable) changes nothing,
+    /// and [`Gone`](Renewal::Gone) means that the lease is over. Dropping the
+    /// future does not take the request back.
+    pub async fn extend(&self, terms: LeaseTerms) -> Renewal {
+        let Some(id) = self.id else { return Renewal::Gone };
+        self.signal.may_last(terms.ttl());
+        self.shared.extend(id, terms).await.unwrap_or(Renewal::Gone)
+    }
+
     /// Ends the lease and gives the claim back, waiting for the store's answer
     /// for a third of the ttl.
     ///
@@ -99,29 +118,44 @@ impl Lease {
     ///
     /// Fails with the store's fault, or with kind
     /// [`Timeout`](ErrorKind::Timeout).
-    pub async fn release(mut self) -> Result<(), BoxFault> {
-        self.end();
+    pub async fn release(self) -> Result<(), BoxFault> {
+        self.end(LeaseEnd::Released);
         let shared = Arc::clone(&self.shared);
         let wait = self.claim.terms().renewal();
         let until = shared.clock.now() + wait;
         let request = shared.store.release(std::slice::from_ref(&self.claim));
         let answer = within(&*shared.clock, until, request).await;
         let answer = answer.unwrap_or_else(|| Err(NoAnswer { wait }.into()));
-        self.is_owed = answer.is_err();
+        if answer.is_ok() {
+            self.given_back();
+        }
         answer
     }
 
     /// Ends the lease without giving the claim back, because the caller does
     /// that itself, such as in the transaction that completes the work.
     #[must_use]
-    pub fn detach(mut self) -> Claim {
-        self.end();
-        self.is_owed = false;
+    pub fn detach(self) -> Claim {
+        self.end(LeaseEnd::Released);
+        self.given_back();
         self.claim.clone()
     }
 
-    fn end(&self) {
-        self.signal.finish(LeaseEnd::Released);
+    /// Notes that the caller has given the claim back itself, after it had
+    /// [ended](Self::end) the lease: it is not given back again.
+    pub fn given_back(&self) {
+        self.is_owed.store(false, Ordering::Relaxed);
+    }
+
+    /// Ends the lease for this reason, unless it is over already: before the
+    /// caller gives the claim back itself, or because the store told of its end
+    /// by another way than the answer to a renewal.
+    ///
+    /// The claim is given back when the lease is dropped, except after
+    /// [`Gone`](LeaseEnd::Gone) and [`Closed`](LeaseEnd::Closed), when there is
+    /// none.
+    pub fn end(&self, end: LeaseEnd) {
+        self.signal.finish(end);
         if let Some(id) = self.id {
             self.shared.forget(id);
         }
@@ -130,12 +164,12 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.end();
+        self.end(LeaseEnd::Released);
         // The last renewal that may have arrived was sent before the lease was over.
-        let moot = self.signal.valid_until() + self.claim.terms().ttl();
+        let moot = self.signal.valid_until() + self.signal.longest();
         // What was closed has been given back by the keeper.
         let is_over = matches!(self.signal.end(), Some(LeaseEnd::Gone | LeaseEnd::Closed));
-        if self.is_owed && !is_over {
+        if self.is_owed.load(Ordering::Relaxed) && !is_over {
             self.shared.give_back(self.claim.clone(), moot);
         }
     }
@@ -168,20 +202,32 @@ pub(super) struct Signal {
     token: CancellationToken,
     /// Nanoseconds on the clock.
     valid_until: AtomicU64,
+    /// Nanoseconds of the longest ttl that was asked for.
+    longest: AtomicU64,
     end: OnceLock<LeaseEnd>,
 }
 
 impl Signal {
-    pub(super) fn new(valid_until: Moment) -> Self {
+    pub(super) fn new(valid_until: Moment, ttl: Duration) -> Self {
         Self {
             token: CancellationToken::new(),
-            valid_until: AtomicU64::new(nanos(valid_until)),
+            valid_until: AtomicU64::new(nanos(valid_until.elapsed())),
+            longest: AtomicU64::new(nanos(ttl)),
             end: OnceLock::new(),
         }
     }
 
     pub(super) fn prolong(&self, valid_until: Moment) {
-        self.valid_until.store(nanos(valid_until), Ordering::Release);
+        self.valid_until.store(nanos(valid_until.elapsed()), Ordering::Release);
+    }
+
+    /// Notes that the store may come to hold the claim for so long.
+    fn may_last(&self, ttl: Duration) {
+        self.longest.fetch_max(nanos(ttl), Ordering::Relaxed);
+    }
+
+    fn longest(&self) -> Duration {
+        Duration::from_nanos(self.longest.load(Ordering::Relaxed))
     }
 
     pub(super) fn end(&self) -> Option<LeaseEnd> {
@@ -199,6 +245,6 @@ impl Signal {
     }
 }
 
-fn nanos(moment: Moment) -> u64 {
-    u64::try_from(moment.elapsed().as_nanos()).unwrap_or(u64::MAX)
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -8,13 +8,13 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::book::{BATCH, Book, GiveBack, Plan, Request};
 use super::held::{Lease, Signal};
 use super::state::{LeaseEnd, LeaseState};
-use super::{Claim, Leases, Renewal};
+use super::{Claim, LeaseTerms, Leases, Renewal};
 use crate::{Clock, Intensity, Moment, Tasks};
 
 /// Renews all leases of one store from one task, in batches. Cloning shares it.
@@ -82,7 +82,9 @@ impl LeaseKeeper {
     ///
     /// When `tasks` are shut down, every lease still held ends as
     /// [`Closed`](crate::LeaseEnd::Closed) and is given back in one go. What
-    /// comes after that is given back too, with one try each.
+    /// comes after that is given back too, with one try each. When `tasks` are
+    /// dropped without a shutdown, leases are renewed no more, and given back as
+    /// what comes after it.
     ///
     /// # Panics
     ///
@@ -98,9 +100,9 @@ impl LeaseKeeper {
             late: Tasks::new("lease keeper"),
             runtime: Handle::current(),
         });
-        let (task, token) = (Arc::clone(&shared), tasks.token());
+        let (last, token) = (Last(Arc::clone(&shared)), tasks.token());
         tasks.supervise("lease keeper", Intensity::default(), move || {
-            keep(Arc::clone(&task), token.clone())
+            keep(Arc::clone(&last.0), token.clone())
         });
         Self { shared }
     }
@@ -113,7 +115,7 @@ impl LeaseKeeper {
     /// is given back.
     pub fn hold(&self, claim: Claim, sent: Moment) -> Lease {
         let state = LeaseState::granted(claim.terms(), sent);
-        let signal = Arc::new(Signal::new(state.valid_until()));
+        let signal = Arc::new(Signal::new(state.valid_until(), claim.terms().ttl()));
         let mut book = self.shared.book();
         let is_earlier = book.wakes_after(sent + claim.terms().renewal());
         let id = book.hold(claim.clone(), state, &signal);
@@ -168,6 +170,20 @@ pub struct LeaseStats {
     pub lost: u64,
 }
 
+/// Goes with the task, also if that is aborted, and leaves to those who send late
+/// claims what it had to give back.
+struct Last(Arc<Shared>);
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        let claims = self.0.book().abandon();
+        let moot = self.0.clock.now();
+        for claim in claims {
+            self.0.give_back(claim, moot);
+        }
+    }
+}
+
 async fn keep(shared: Arc<Shared>, token: CancellationToken) {
     // If this task panicked before, its requests are gone without an answer.
     shared.book().forget_requests(shared.clock.now());
@@ -203,6 +219,13 @@ impl Shared {
     /// Stops renewing a lease whose holder is done with it.
     pub(super) fn forget(&self, id: u64) {
         self.book().forget(id);
+    }
+
+    /// Has a lease renewed at once.
+    pub(super) fn extend(&self, id: u64, terms: LeaseTerms) -> oneshot::Receiver<Renewal> {
+        let answer = self.book().extend(id, terms);
+        self.changed.notify_one();
+        answer
     }
 
     /// Gives a claim back in the background: until `moot`, and with one try if

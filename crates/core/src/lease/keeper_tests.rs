@@ -94,7 +94,7 @@ impl Leases for FakeStore {
         let answers = batch.iter().map(|claim| {
             match self.grants.lock().unwrap().get_mut(claim.fence().key()) {
                 Some((token, expires)) if *token == claim.fence().token() && now < *expires => {
-                    *expires = now + claim.terms().ttl();
+                    *expires = (*expires).max(now + claim.terms().ttl());
                     Renewal::Renewed
                 }
                 _ => Renewal::Gone,
@@ -330,6 +330,55 @@ async fn a_detached_claim_stays_with_the_store() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_extension_is_renewed_at_once_and_keeps_its_own_pace() {
+    let rig = Rig::new();
+    let lease = rig.acquire("a");
+    let longer = LeaseTerms::new(TTL * 10, MARGIN * 10).unwrap();
+    assert_eq!(lease.extend(longer).await, Renewal::Renewed);
+    assert!(lease.remaining() > TTL * 8, "{:?}", lease.remaining());
+    sleep(TTL).await;
+    assert_eq!(rig.store.renewals.lock().unwrap().len(), 1);
+    rig.store.set(Mood::Away);
+    assert_eq!(lease.extend(terms()).await, Renewal::Unreachable);
+    assert!(lease.remaining() > TTL * 7, "{:?}", lease.remaining());
+    rig.store.set(Mood::Well);
+    rig.store.grant("a", 2);
+    assert_eq!(lease.extend(terms()).await, Renewal::Gone);
+    assert_eq!(lease.extend(terms()).await, Renewal::Gone);
+    assert!(!lease.is_held());
+}
+
+/// Its answer is lost: the store may hold the claim for the longer ttl.
+#[tokio::test(start_paused = true)]
+async fn a_release_is_repeated_for_as_long_as_an_extension_may_hold() {
+    let rig = Rig::new();
+    let lease = rig.acquire("a");
+    rig.store.set(Mood::Away);
+    let longer = LeaseTerms::new(TTL * 10, MARGIN).unwrap();
+    assert_eq!(lease.extend(longer).await, Renewal::Unreachable);
+    drop(lease);
+    sleep(TTL * 5).await;
+    assert_eq!(rig.keeper.stats().releasing, 1);
+    rig.store.set(Mood::Well);
+    sleep(TTL).await;
+    assert_eq!(rig.keeper.stats().releasing, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_its_holder_ends_is_given_back_unless_it_is_gone() {
+    let rig = Rig::new();
+    for (end, releases) in [(LeaseEnd::Gone, 0), (LeaseEnd::Released, 1)] {
+        let lease = rig.acquire("a");
+        lease.end(end);
+        assert_eq!(lease.lost().await, end);
+        drop(lease);
+        sleep(TTL).await;
+        assert_eq!(rig.store.releases.lock().unwrap().len(), releases, "{end:?}");
+    }
+    assert_eq!(rig.keeper.stats().lost, 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_shutdown_ends_all_leases_and_gives_them_back_in_batches() {
     let rig = Rig::new();
     let leases: Vec<_> = (0..700).map(|id| rig.acquire(&id.to_string())).collect();
@@ -339,6 +388,24 @@ async fn a_shutdown_ends_all_leases_and_gives_them_back_in_batches() {
     assert!(rig.store.grants.lock().unwrap().is_empty());
     assert_eq!(rig.store.releases.lock().unwrap().len(), 2);
     assert_eq!(rig.acquire("late").lost().await, LeaseEnd::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_that_is_dropped_without_a_shutdown_leaves_no_claim_behind() {
+    let Rig { tasks, store, keeper, clock } = Rig::new();
+    let sent = clock.now();
+    let hold = |key: &str| {
+        store.grant(key, 1);
+        keeper.hold(Claim::new(Fence::new(key, 1).unwrap(), terms()), sent)
+    };
+    let held = hold("a");
+    drop(hold("b"));
+    drop(tasks);
+    sleep(Duration::from_millis(1)).await;
+    assert!(held.is_held() && !store.holds("b"));
+    drop(held);
+    sleep(Duration::from_millis(1)).await;
+    assert!(!store.holds("a"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -29,8 +29,17 @@ pub struct LeaseState {
     /// t0.
     sent: Moment,
     next: Moment,
-    pending: Option<Moment>,
+    pending: Option<Pending>,
+    /// When it is over in any case.
+    last: Option<Moment>,
     end: Option<LeaseEnd>,
+}
+
+/// A renewal without an answer.
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    sent: Moment,
+    terms: LeaseTerms,
 }
 
 /// What is to be done for a lease.
@@ -48,13 +57,15 @@ impl LeaseState {
     /// Returns the state after an acquire that was sent at `sent` and granted.
     #[must_use]
     pub fn granted(terms: LeaseTerms, sent: Moment) -> Self {
-        Self { terms, sent, next: sent + terms.renewal(), pending: None, end: None }
+        let last = terms.last().map(|last| sent + last);
+        Self { terms, sent, next: sent + terms.renewal(), pending: None, last, end: None }
     }
 
     /// Returns the moment at which the lease is lost without another renewal.
     #[must_use]
     pub fn valid_until(&self) -> Moment {
-        self.sent + (self.terms.ttl() - self.terms.margin())
+        let until = self.sent + (self.terms.ttl() - self.terms.margin());
+        self.last.map_or(until, |last| last.min(until))
     }
 
     /// Tells whether the holder may still act at `now`.
@@ -104,13 +115,25 @@ impl LeaseState {
 
     /// Notes that a renewal is being sent at `now`.
     pub fn renewal_sent(&mut self, now: Moment) {
-        self.pending = Some(now);
+        self.extension_sent(now, self.terms);
+    }
+
+    /// Notes that a renewal is being sent at `now` that asks for other terms:
+    /// they hold from its confirmation on. How long the lease lasts at most
+    /// does not change.
+    pub fn extension_sent(&mut self, now: Moment, terms: LeaseTerms) {
+        self.pending = Some(Pending { sent: now, terms });
+    }
+
+    /// Makes the next renewal due at once.
+    pub fn renew_now(&mut self) {
+        self.next = self.sent;
     }
 
     /// Notes at `now` what became of the renewal that was sent last. Without
     /// one, nothing happens.
     pub fn renewal_answered(&mut self, now: Moment, answer: Renewal) {
-        let Some(sent) = self.pending.take() else {
+        let Some(Pending { sent, terms }) = self.pending.take() else {
             return;
         };
         if self.end(now).is_some() {
@@ -118,8 +141,8 @@ impl LeaseState {
         }
         match answer {
             Renewal::Renewed => {
-                self.sent = sent;
-                self.next = sent + self.terms.renewal();
+                (self.sent, self.terms) = (sent, terms);
+                self.next = sent + terms.renewal();
             }
             Renewal::Gone => self.end = Some(LeaseEnd::Gone),
             Renewal::Unreachable => {
@@ -212,6 +235,37 @@ mod tests {
         lease.renewal_answered(at(125), Renewal::Unreachable);
         assert_eq!(lease.step(at(125)), LeaseStep::Wait(Moment::from_elapsed(millis(275) / 2)));
         assert_eq!(granted().patience(at(100)), at(185));
+    }
+
+    #[test]
+    fn an_extension_holds_from_its_confirmation_on() {
+        let millis = Duration::from_millis;
+        let mut lease = granted();
+        lease.renew_now();
+        assert_eq!(lease.step(at(10)), LeaseStep::Renew);
+        lease.extension_sent(at(10), LeaseTerms::new(millis(900), millis(90)).unwrap());
+        assert_eq!(lease.valid_until(), at(270));
+        lease.renewal_answered(at(20), Renewal::Renewed);
+        assert_eq!(lease.valid_until(), at(820));
+        assert_eq!(lease.step(at(20)), LeaseStep::Wait(at(310)));
+        lease.extension_sent(at(310), LeaseTerms::new(millis(9_000), millis(0)).unwrap());
+        lease.renewal_answered(at(320), Renewal::Unreachable);
+        assert_eq!(lease.valid_until(), at(820));
+    }
+
+    /// Of 1,000 the tenth that the margin is of the ttl is not used.
+    #[test]
+    fn a_bounded_lease_is_over_however_often_it_is_renewed() {
+        let millis = Duration::from_millis;
+        let terms = LeaseTerms::new(millis(300), millis(30)).unwrap().with_at_most(millis(1_000));
+        let mut lease = LeaseState::granted(terms, at(0));
+        for now in (100..=800).step_by(100) {
+            lease.renewal_sent(at(now));
+            lease.renewal_answered(at(now), Renewal::Renewed);
+            assert_eq!(lease.valid_until(), at((now + 270).min(900)));
+        }
+        assert!(lease.is_held(at(899)));
+        assert_eq!(lease.step(at(900)), LeaseStep::Ended(LeaseEnd::Expired));
     }
 
     #[test]

@@ -1,0 +1,88 @@
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use tokio::sync::Notify;
+use trine_core::Fence;
+
+use crate::Key;
+
+/// What a store tells a process without being asked.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Event {
+    /// The key is kept for this lane of the process, for a moment.
+    Free {
+        /// The key.
+        key: Key,
+        /// The lane.
+        lane: u64,
+    },
+    /// The grant was ended by another.
+    Lost(Fence),
+}
+
+/// What a store tells one process. The same thing is told once however often it
+/// was said before it was heard, so that this is bounded by what is waited for
+/// and held.
+#[derive(Debug)]
+pub struct Events {
+    mailbox: Arc<Mailbox>,
+}
+
+/// Where a store puts what it tells one process.
+#[derive(Clone, Debug)]
+pub struct EventSender {
+    mailbox: Weak<Mailbox>,
+}
+
+#[derive(Debug, Default)]
+struct Mailbox {
+    events: Mutex<HashSet<Event>>,
+    arrived: Notify,
+}
+
+impl Events {
+    /// Returns both ends of one process's events.
+    #[must_use]
+    pub fn channel() -> (EventSender, Self) {
+        let mailbox = Arc::new(Mailbox::default());
+        (EventSender { mailbox: Arc::downgrade(&mailbox) }, Self { mailbox })
+    }
+
+    /// Waits for the next events, in no order.
+    ///
+    /// Cancel-safe: what was not returned stays.
+    pub async fn next(&self) -> HashSet<Event> {
+        loop {
+            let arrived = self.mailbox.arrived.notified();
+            let events = std::mem::take(&mut *self.mailbox.lock());
+            if !events.is_empty() {
+                return events;
+            }
+            arrived.await;
+        }
+    }
+}
+
+impl EventSender {
+    /// Tells the process; `false` if nobody listens any more.
+    #[must_use]
+    pub fn tell(&self, event: Event) -> bool {
+        let Some(mailbox) = self.mailbox.upgrade() else { return false };
+        mailbox.lock().insert(event);
+        mailbox.arrived.notify_one();
+        true
+    }
+
+    /// Tells whether nobody listens any more.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.mailbox.strong_count() == 0
+    }
+}
+
+impl Mailbox {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<Event>> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,182 @@
+use schemars::JsonSchema;
+use serde::Deserialize;
+use trine_core::Span;
+
+use crate::LockOptions;
+
+/// Everything a process needs to open its locks.
+///
+/// # Example
+///
+/// ```
+/// use trine_lock::LockConfig;
+///
+/// let config = LockConfig::memory();
+/// config.validate()?;
+/// # Ok::<(), trine_lock::ConfigError>(())
+/// ```
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct LockConfig {
+    /// Where it is kept who holds what.
+    pub backend: BackendConfig,
+    /// How long the store keeps a key without a renewal if the call does not
+    /// say; 100ms to `max_ttl`. Default: 60s.
+    #[serde(default = "defaults::ttl")]
+    pub ttl: Span,
+    /// Longest wait for a key if the call does not say; 0s asks once.
+    /// Default: 30s.
+    #[serde(default = "defaults::wait")]
+    pub wait: Span,
+    /// Longest ttl that a call may ask for, at most 1d. Default: 10m.
+    #[serde(default = "defaults::max_ttl")]
+    pub max_ttl: Span,
+    /// Who is next when a key becomes free. Default: `in_turn`.
+    #[serde(default)]
+    pub order: WaitOrder,
+    /// How long a free key is kept for the next one in line, who was told of
+    /// it, before it goes to the one after. Default: 1s.
+    #[serde(default = "defaults::claim_timeout")]
+    pub claim_timeout: Span,
+    /// Longest time of one start, retries included. Default: 30s.
+    #[serde(default = "defaults::start_timeout")]
+    pub start_timeout: Span,
+}
+
+/// The store behind the locks, selected by the `kind` field.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
+pub enum BackendConfig {
+    /// In this process; nothing survives its end.
+    Memory {},
+}
+
+/// Who is next when a key becomes free.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitOrder {
+    /// Processes in turn, and within a process who came first: one command per
+    /// hand-off beside the release, however many wait.
+    #[default]
+    InTurn,
+    /// Who came first, whatever the process: one command more per wait.
+    FirstCome,
+}
+
+/// Every rule a configuration broke, not only the first.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("invalid lock configuration: {}", .problems.join("; "))]
+pub struct ConfigError {
+    problems: Vec<String>,
+}
+
+impl ConfigError {
+    pub(crate) fn one(problem: impl Into<String>) -> Self {
+        Self { problems: vec![problem.into()] }
+    }
+
+    /// Returns each broken rule as `path: what is wrong`.
+    #[must_use]
+    pub fn problems(&self) -> &[String] {
+        &self.problems
+    }
+}
+
+impl LockConfig {
+    /// Returns the configuration of locks in this process with the defaults.
+    #[must_use]
+    pub fn memory() -> Self {
+        Self::new(BackendConfig::Memory {})
+    }
+
+    /// Returns the configuration of locks over `backend` with the defaults.
+    #[must_use]
+    pub fn new(backend: BackendConfig) -> Self {
+        Self {
+            backend,
+            ttl: defaults::ttl(),
+            wait: defaults::wait(),
+            max_ttl: defaults::max_ttl(),
+            order: WaitOrder::default(),
+            claim_timeout: defaults::claim_timeout(),
+            start_timeout: defaults::start_timeout(),
+        }
+    }
+
+    /// Sets how long the store keeps a key if the call does not say.
+    #[must_use]
+    pub fn with_ttl(mut self, ttl: Span) -> Self {
+        self.ttl = ttl;
+        self
+    }
+
+    /// Sets the longest wait for a key if the call does not say.
+    #[must_use]
+    pub fn with_wait(mut self, wait: Span) -> Self {
+        self.wait = wait;
+        self
+    }
+
+    /// Sets who is next when a key becomes free.
+    #[must_use]
+    pub fn with_order(mut self, order: WaitOrder) -> Self {
+        self.order = order;
+        self
+    }
+
+    /// Checks the rules that span fields.
+    ///
+    /// # Errors
+    ///
+    /// Fails with every broken rule, each with the path of its setting.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let mut problems = Vec::new();
+        let (ttl, max, min) = (self.ttl, self.max_ttl, LockOptions::MIN_TTL);
+        if max.get() < min || max > defaults::longest() {
+            let longest = defaults::longest();
+            problems.push(format!("max_ttl: {max} is not between {min:?} and {longest}"));
+        }
+        if ttl.get() < min || ttl > max {
+            problems.push(format!("ttl: {ttl} is not between {min:?} and max_ttl ({max})"));
+        }
+        for (name, span) in
+            [("claim_timeout", self.claim_timeout), ("start_timeout", self.start_timeout)]
+        {
+            if span.get().is_zero() {
+                problems.push(format!("{name}: must be longer than 0"));
+            }
+        }
+        if problems.is_empty() { Ok(()) } else { Err(ConfigError { problems }) }
+    }
+}
+
+mod defaults {
+    use trine_core::Span;
+
+    pub(super) fn ttl() -> Span {
+        Span::secs(60)
+    }
+
+    pub(super) fn wait() -> Span {
+        Span::secs(30)
+    }
+
+    pub(super) fn max_ttl() -> Span {
+        Span::secs(10 * 60)
+    }
+
+    /// A ttl is how long a key stays taken after a crash: a day is no lock.
+    pub(super) fn longest() -> Span {
+        Span::secs(24 * 60 * 60)
+    }
+
+    pub(super) fn claim_timeout() -> Span {
+        Span::secs(1)
+    }
+
+    pub(super) fn start_timeout() -> Span {
+        Span::secs(30)
+    }
+}

@@ -1,0 +1,64 @@
+use std::sync::Arc;
+
+use trine_core::{Clock, Fence, Jitter, SystemClock};
+
+use crate::{ConfigError, Key};
+
+/// What locks need beside their configuration.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct LockDeps {
+    /// The name of this instance, for health, metrics, the keys of fences and
+    /// those of a shared store; 1 to 43 bytes. Default: `"lock.default"`.
+    pub name: Arc<str>,
+    /// The clock of leases and waits, and of locks in this process. Default:
+    /// the system's.
+    pub clock: Arc<dyn Clock>,
+    /// What spreads the questions to a store that does not tell by itself.
+    /// Default: at random.
+    pub jitter: Jitter,
+}
+
+impl Default for LockDeps {
+    fn default() -> Self {
+        let (clock, jitter) = (Arc::new(SystemClock), Jitter::random());
+        Self { name: "lock.default".into(), clock, jitter }
+    }
+}
+
+impl LockDeps {
+    /// Longest name in bytes: with the longest key and the number of a permit
+    /// it must fit into the key of a fence.
+    pub const MAX_NAME: usize = Fence::MAX_KEY - Key::MAX - "/#4294967295".len();
+
+    /// Sets the name of the instance.
+    #[must_use]
+    pub fn with_name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Sets the clock of leases and waits, and of locks in this process.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Sets what spreads the questions to a store that does not tell by itself.
+    #[must_use]
+    pub fn with_jitter(mut self, jitter: Jitter) -> Self {
+        self.jitter = jitter;
+        self
+    }
+
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        let (length, max) = (self.name.len(), Self::MAX_NAME);
+        if length == 0 || length > max || self.name.chars().any(|c| c == '#' || c.is_control()) {
+            return Err(ConfigError::one(format!(
+                "name of {length} bytes: expected 1 to {max} without `#` and control characters"
+            )));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,156 @@
+//! Locks with fencing tokens: exclusive, read/write, semaphores, several keys
+//! at once, leaders; woken by push and renewed in the background.
+//!
+//! A process builds one [`LockConfig`], connects one [`LockService`] from it,
+//! and hands out clones. What it holds are guards: each is renewed until it is
+//! released, dropped or lost, and tells when it is. Locks are kept in this
+//! process; other stores implement [`LockBackend`].
+//!
+//! # Example
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> trine_lock::Result<()> {
+//! use trine_lock::{AcquireOutcome, LockConfig, LockOptions, LockService};
+//!
+//! let locks = LockService::connect(&LockConfig::memory()).await?;
+//! let outcome = locks.acquire("order:42", LockOptions::default()).await?;
+//! if let AcquireOutcome::Acquired(guard) = outcome {
+//!     tokio::select! {
+//!         end = guard.lost() => println!("stop: {end:?}"),
+//!         () = async { /* the work, showing guard.fence() */ } => {}
+//!     }
+//!     guard.release().await?;
+//! }
+//!
+//! let total = locks.with_lock("account:7").run(async |_| Ok::<_, trine_lock::Error>(42)).await?;
+//! assert_eq!(total, 42);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Guarantees
+//!
+//! Each names what proves it: a check of the suite, which every backend passes,
+//! or a test of the backend that is named.
+//!
+//! * A key is one holder's, or readers', or at most so many permits'
+//!   (`a_key_is_held_by_one_at_a_time`, `reads_share_and_exclude_writes`,
+//!   `permits_are_bounded_and_numbered`; memory:
+//!   `no_addition_is_lost_under_two_locks`,
+//!   `no_schedule_lets_two_believe_that_they_write`).
+//! * A later grant of a key has a higher token, after a release, an expiry or a
+//!   steal, and whatever the wall clock does
+//!   (`tokens_grow_however_a_key_changes_hands`; memory:
+//!   `a_jump_of_the_wall_clock_changes_nothing_and_tokens_grow`).
+//! * Who holds a key keeps it by renewals, and a holder that is silent loses it
+//!   after its ttl (`what_is_held_is_renewed`,
+//!   `an_expired_key_is_given_on_with_a_higher_token`,
+//!   `an_expired_permit_is_given_on`; memory:
+//!   `permits_of_a_process_that_is_cut_off_come_back_after_their_ttl`), except for its least time
+//!   (`a_key_stays_taken_for_its_least_time`,
+//!   `the_key_of_a_holder_that_died_stays_taken_for_its_least_time`). Nothing
+//!   is held for longer than its most (`a_hold_is_over_after_its_most`).
+//! * A guard is lost before the store lets go, while the rates of the two
+//!   clocks differ by less than a tenth (the model of `trine-core`:
+//!   `no_holder_believes_in_a_lease_that_the_store_has_let_go`), and a renewal
+//!   that arrives late takes nothing from an extension
+//!   (`an_extension_holds_from_now_on`, `a_late_renewal_shortens_nothing`).
+//! * A stolen key is told to its holder at once, where losses are pushed, else
+//!   at its next renewal (`a_steal_ends_every_grant_and_tells_its_holder`).
+//! * Who waits is woken when the key is free, processes in turn and within one
+//!   in the order of coming, or all in the order of coming if told so
+//!   (`a_release_wakes_who_waits`, `waiters_of_a_process_come_in_their_order`,
+//!   `processes_take_turns`, `who_came_first_is_first_if_told`); nobody passes
+//!   who is next (`nobody_passes_who_was_told`), and one that does not come is
+//!   skipped (`a_dead_waiter_is_skipped`). Readers do not starve a writer
+//!   (`who_waits_to_write_goes_before_later_reads`).
+//! * Where there is push, a hand-off takes two commands however many wait
+//!   (memory: `a_thousand_waiters_cost_two_commands_each`).
+//! * A release says what the store had, and frees nobody else's grant
+//!   (`a_release_says_what_the_store_had`).
+//! * Several keys are taken together or not at all, without deadlock
+//!   (`several_keys_are_taken_together_or_not_at_all`,
+//!   `two_who_take_several_keys_never_wait_for_each_other`).
+//! * An owner that takes its key again has the same token, and the last release
+//!   frees (`an_owner_takes_its_key_again`,
+//!   `a_waiting_call_of_the_owner_is_let_in`).
+//! * The body of a `with_lock` runs with the key only: it does not begin before
+//!   its fence is raised, and is dropped when the lock is lost
+//!   (`a_body_runs_with_the_key_and_gives_it_back`,
+//!   `a_body_does_not_begin_before_its_fence_is_raised`,
+//!   `a_body_is_dropped_when_the_lock_is_lost`).
+//! * One candidate leads at a time, a leader knows when it is over, and another
+//!   takes over (`one_candidate_leads_and_another_takes_over`,
+//!   `a_leader_that_is_lost_leads_no_more`, `a_shutdown_ends_a_candidacy`).
+//! * Dropping a call anywhere leaves no grant and no place in a line
+//!   (`a_dropped_wait_leaves_the_line`; memory:
+//!   `a_call_that_is_dropped_anywhere_leaves_nothing_behind`).
+//! * A shutdown gives everything back and ends every wait
+//!   (`a_shutdown_gives_everything_back_and_ends_the_waits`).
+//! * In this process, memory is bounded by what is held and waited for (memory:
+//!   `no_key_leaves_a_record`).
+//!
+//! # Not provided
+//!
+//! A stop of code that never waits, and word to a process that is itself
+//! stopped: it may act on a lock that is another's by then, and only the
+//! [`Fence`](trine_core::Fence) that it shows to the resource ends that. A turn
+//! of a read lock into a write lock. Order between calls that only try. A store
+//! that processes share: only [`MemoryBackend`] is here.
+//!
+//! # Feature flags
+//!
+//! * `conformance`: the suite, for backends of your own.
+//! * `testing`: locks in memory on a clock that tests set, and guards that
+//!   tests take away.
+
+#![forbid(unsafe_code)]
+
+mod backend;
+mod config;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+mod deps;
+mod election;
+mod error;
+mod guard;
+mod guards;
+mod holder;
+mod key;
+mod lines;
+mod options;
+mod outcome;
+mod request;
+mod service;
+mod shape;
+mod with_lock;
+
+pub use backend::{
+    Answer, Call, Capabilities, Event, EventSender, Events, LockBackend, MemoryBackend, Mode,
+    Observed, StoreFacts, StoreStats, Waiter, Want,
+};
+pub use config::{BackendConfig, ConfigError, LockConfig, WaitOrder};
+pub use deps::LockDeps;
+pub use election::{Election, Leader, Leadership};
+pub use error::{At, Error, Result, Unavailable};
+pub use guard::{Guard, Permit, ReadGuard};
+pub use guards::Guards;
+pub use holder::{HeldKey, Holder, HolderState, Page};
+pub use key::{InvalidKey, Key};
+pub use options::LockOptions;
+pub use outcome::{AcquireOutcome, ReleaseOutcome, TryAcquireOutcome};
+pub use service::LockService;
+pub use shape::Shape;
+pub use with_lock::WithLock;
+
+#[cfg(feature = "testing")]
+pub mod testing;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guides/lock.md")]
+struct Guide;
