@@ -67,7 +67,9 @@ async fn check_record(databases: &Databases, index: usize) -> usize {
         more => panic!("{more:?}"),
     };
     let told = format!("database {index}: {states:?}, {rows:?}");
-    assert_eq!(next == 40, states == ["1 applied 40"], "{told}");
+    // A run may be killed after the last statement and before it says so.
+    let is_applying = states.iter().all(|state| state.starts_with("1 applying "));
+    assert!(is_applying || states == ["1 applied 40"], "{told}");
     if states.is_empty() {
         assert!(rows.is_empty(), "{told}");
     }
