@@ -29,6 +29,27 @@
 //! # }
 //! ```
 //!
+//! A whole function at a time, with feature `macros`:
+//!
+//! ```
+//! # #[cfg(feature = "macros")]
+//! # mod shop {
+//! use trine_lock::LockService;
+//!
+//! struct Shop {
+//!     locks: LockService,
+//! }
+//!
+//! impl Shop {
+//!     #[trine_lock::locked(with = self.locks, key = "order:{id}", ttl = "10s", wait = "5s")]
+//!     async fn pay(&self, id: u64) -> trine_lock::Result<()> {
+//!         // Nobody else pays this order now.
+//!         Ok(())
+//!     }
+//! }
+//! # }
+//! ```
+//!
 //! # Guarantees
 //!
 //! Each names what proves it: a check of the suite, which every backend passes,
@@ -79,7 +100,9 @@
 //!   its fence is raised, and is dropped when the lock is lost
 //!   (`a_body_runs_with_the_key_and_gives_it_back`,
 //!   `a_body_does_not_begin_before_its_fence_is_raised`,
-//!   `a_body_is_dropped_when_the_lock_is_lost`).
+//!   `a_body_is_dropped_when_the_lock_is_lost`); `#[locked]` is the same for a
+//!   whole function, which sees its own names only
+//!   (`a_function_runs_with_its_key`, `a_body_sees_its_own_names_only`).
 //! * One candidate leads at a time, a leader knows when it is over, and another
 //!   takes over (`one_candidate_leads_and_another_takes_over`,
 //!   `a_leader_that_is_lost_leads_no_more`, `a_shutdown_ends_a_candidacy`).
@@ -101,6 +124,7 @@
 //!
 //! # Feature flags
 //!
+//! * `macros` (default): the attribute `#[locked]`.
 //! * `conformance`: the suite, for backends of your own.
 //! * `testing`: locks in memory on a clock that tests set, and guards that
 //!   tests take away.
@@ -142,6 +166,8 @@ pub use options::LockOptions;
 pub use outcome::{AcquireOutcome, ReleaseOutcome, TryAcquireOutcome};
 pub use service::LockService;
 pub use shape::Shape;
+#[cfg(feature = "macros")]
+pub use trine_macros::locked;
 pub use with_lock::WithLock;
 
 #[cfg(feature = "testing")]
