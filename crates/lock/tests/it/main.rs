@@ -4,6 +4,7 @@
 
 mod config;
 mod handles;
+mod history;
 mod locked;
 mod memory;
 mod readme;

@@ -26,7 +26,7 @@ fn fixture(
     Fixture::new(move || backend(&store), ()).with_clock(clock)
 }
 
-async fn connect() -> Fixture {
+pub(crate) async fn connect() -> Fixture {
     fixture(Arc::new(ManualClock::new()), |store| {
         Arc::new(Observed::new(store.beside(), &Metrics::new("lock")))
     })
