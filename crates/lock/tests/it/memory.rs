@@ -7,7 +7,7 @@ mod schedules;
 
 use std::sync::Arc;
 
-use trine_core::{ManualClock, Metrics};
+use trine_core::{ManualClock, Metrics, SystemClock};
 use trine_lock::conformance::Fixture;
 use trine_lock::{LockBackend, LockConfig, LockDeps, LockService, MemoryBackend, Observed};
 
@@ -33,9 +33,16 @@ pub(crate) async fn connect() -> Fixture {
 }
 
 /// Its clock goes by itself, so that what is asked again is asked in time.
-async fn connect_deaf() -> Fixture {
+pub(crate) async fn connect_deaf() -> Fixture {
     let clock = Arc::new(ManualClock::with_rate(1.0));
     fixture(clock, |store| Arc::new(Watched::deaf(store.beside())))
+}
+
+/// On the clock of the machine.
+pub(crate) async fn connect_real() -> Fixture {
+    let clock = Arc::new(SystemClock);
+    let store = MemoryBackend::open(&Fixture::NAME.into(), Fixture::CLAIM_TIMEOUT, clock);
+    Fixture::new(move || Arc::new(store.beside()), ())
 }
 
 trine_lock::conformance_tests!(suite, super::connect);

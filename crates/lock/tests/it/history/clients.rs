@@ -10,13 +10,15 @@ use trine_lock::conformance::Fixture;
 use trine_lock::{AcquireOutcome, Error, Guard, LockBackend, LockOptions, LockService};
 use trine_testkit::Rng;
 
-use super::faults::{Flaw, Flawed, Lossy, steps};
+use super::faults::{Lossy, steps};
+use super::flaws::{Flaw, Flawed};
 use super::recorder::{Log, Recorder};
 
 /// How much goes on in one round.
 const PROCESSES: usize = 3;
 const CLIENTS: usize = 12;
 const CALLS: u64 = 8;
+const TTL: Duration = Duration::from_millis(300);
 const KEYS: [&str; 3] = ["a", "b", "c"];
 
 /// One store, its processes and their clients.
@@ -30,9 +32,8 @@ struct Round {
 
 /// Lets clients work until they are done, and returns what was written down.
 pub(crate) async fn run(fixture: Fixture, seed: u64, flaw: Option<Flaw>) -> Arc<Log> {
-    let mut config = fixture.config();
-    let ttl = config.ttl.get();
-    config.wait = (ttl * 2).into();
+    let ttl = TTL;
+    let config = fixture.config().with_ttl(ttl.into()).with_wait((ttl * 2).into());
     let log = Log::new(fixture.clock());
     let (mut processes, mut ways) = (Vec::new(), Vec::new());
     for place in 0..PROCESSES {
