@@ -106,13 +106,15 @@ pub fn test(options: TokenStream, item: TokenStream) -> TokenStream {
 /// |---|---|---|
 /// | `with = self.locks` | the locks: a `LockService`, or what derefs to one | |
 /// | `key = "order:{user_id}"` | the key; see below | |
+/// | `read` | beside others who read; no `fencing` | alone |
+/// | `permits = 10` | beside others, at most so many: a number, or a `NonZeroU32` | alone |
 /// | `ttl = "60s"` | how long the store keeps the key without a renewal, 100ms to 1d | the configuration's |
 /// | `wait = "30s"` | longest wait for the key; `"0s"` asks once | the configuration's |
 /// | `at_least = "5s"`, `at_most = "10m"` | how long the key stays taken at least, and is held at most | none |
 /// | `owner = request.id()` | who asks, for calls within calls | none |
 /// | `label = "nightly import"` | what others are told of the holder | none |
 /// | `fencing = [&self.db.global()]` | the resources that are shown the new fence before the body begins | none |
-/// | `guard = lock` | the name of the `&Guard` in the body | not visible |
+/// | `guard = lock` | the name of the `&Guard` (`&ReadGuard`, `&Permit`) in the body | not visible |
 ///
 /// A time is a text with a unit (`ms`, `s`, `m`, `h`, `d`), which is checked
 /// here, or an expression of type `Duration`. The other values are expressions;

@@ -7,7 +7,7 @@ use syn::spanned::Spanned;
 use syn::visit_mut::{VisitMut, visit_pat_ident_mut, visit_type_mut};
 use syn::{Error, FnArg, ItemFn, PatIdent, ReturnType, Signature, Type};
 
-use self::options::Options;
+use self::options::{Options, Shape};
 
 /// Expands `#[trine_lock::locked]`. On failure, the errors come with the
 /// function's signature, so that what calls it is not wrong too.
@@ -30,13 +30,18 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
 fn locked(options: TokenStream, function: &ItemFn) -> Result<TokenStream, Error> {
     let ItemFn { attrs, vis, sig, block, .. } = function;
     let output = check(sig)?;
-    let Options { with, key, setters, sinks, guard } = Options::parse(options)?;
+    let Options { with, key, shape, setters, sinks, guard } = Options::parse(options)?;
     let key = key.format(&Arguments::of(sig))?;
     let guard = guard.unwrap_or_else(|| hidden("guard"));
     let (locks, taken) = (hidden("locks"), hidden("options"));
     // Where a type is wrong, it is the function's.
     let run = quote_spanned!(output.span()=> run);
     let (closure, _) = annotation(output);
+    let (shape, held) = match shape {
+        Shape::Write => (quote!(), quote!(Guard)),
+        Shape::Read => (quote!(.read()), quote!(ReadGuard)),
+        Shape::Permit(of) => (quote!(.permit(#of)), quote!(Permit)),
+    };
     Ok(quote! {
         #(#attrs)*
         #vis #sig {
@@ -46,7 +51,8 @@ fn locked(options: TokenStream, function: &ItemFn) -> Result<TokenStream, Error>
             ::trine_lock::LockService::with_lock(&#locks, #key)
                 .options(#taken)
                 .fencing(&[#(#sinks),*])
-                .#run(async |#guard: &::trine_lock::Guard| -> #closure #block)
+                #shape
+                .#run(async |#guard: &::trine_lock::#held| -> #closure #block)
                 .await
         }
     })

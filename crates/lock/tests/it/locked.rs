@@ -1,13 +1,14 @@
 //! `#[locked]`: functions that run with their key.
 
 use std::fmt::{self, Debug, Display};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use trine_core::{BoxFault, ErrorKind, Fence, FenceSink, ManualClock, Tasks};
-use trine_lock::{Error, Guard, Key, LockOptions, LockService, locked, testing};
+use trine_lock::{Error, Guard, Key, LockOptions, LockService, Permit, ReadGuard, locked, testing};
 
 #[derive(Debug)]
 enum Failed {
@@ -175,6 +176,45 @@ async fn options_are_those_of_the_lock() {
         shop.locks.acquire("order", wait).await.unwrap().into_guard().is_some()
     };
     assert!(tokio::time::timeout(Duration::from_secs(20), free).await.unwrap());
+}
+
+/// Readers share, permits are counted.
+#[tokio::test]
+async fn reads_and_permits_are_held_beside_others() {
+    #[locked(with = locks, key = "a", read, wait = "0s", guard = lock)]
+    async fn read(locks: &LockService, depth: u8) -> Result<u8, Error> {
+        let lock: &ReadGuard = lock;
+        assert!(lock.is_held());
+        match depth {
+            0 => Ok(0),
+            _ => Box::pin(read(locks, depth - 1)).await.map(|depth| depth + 1),
+        }
+    }
+    #[locked(with = locks, key = "b", permits = 2, wait = "0s", guard = permit)]
+    async fn permit(locks: &LockService, depth: u8) -> Result<u64, Error> {
+        let permit: &Permit = permit;
+        match depth {
+            0 => Ok(permit.fence().token()),
+            _ => Box::pin(permit_below(locks, depth - 1)).await,
+        }
+    }
+    async fn permit_below(locks: &LockService, depth: u8) -> Result<u64, Error> {
+        permit(locks, depth).await
+    }
+    #[locked(with = locks, key = "a", permits = NonZeroU32::MIN, fencing = [sink])]
+    async fn fenced(locks: &LockService, sink: &Sink) -> Result<u64, Error> {
+        Ok(sink.shown.load(Ordering::Relaxed))
+    }
+    let (locks, _clock) = testing::memory().await.unwrap();
+    assert_eq!(read(&locks, 3).await.unwrap(), 3);
+    assert!(permit(&locks, 1).await.unwrap() > 0);
+    let error = permit(&locks, 2).await.unwrap_err();
+    assert!(matches!(error, Error::TimedOut { .. }), "{error}");
+    assert!(fenced(&locks, &Sink::default()).await.unwrap() > 0);
+    let guard = locks.try_acquire("a", LockOptions::default()).await.unwrap().into_guard();
+    assert!(guard.is_some());
+    let error = read(&locks, 0).await.unwrap_err();
+    assert!(matches!(error, Error::TimedOut { .. }), "{error}");
 }
 
 /// The limits that the macro knows by heart.

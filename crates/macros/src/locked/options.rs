@@ -5,7 +5,7 @@ use quote::{quote, quote_spanned};
 use syn::parse::Parser;
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
-use syn::{Error, Expr, ExprLit, Lit, LitStr, MetaNameValue, Token};
+use syn::{Error, Expr, ExprLit, Lit, LitStr, Meta, MetaNameValue, Token};
 
 use super::template::Template;
 use crate::time;
@@ -18,56 +18,109 @@ const MAX_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 /// `trine_lock::LockOptions::MAX_TEXT`.
 const MAX_TEXT: usize = 128;
 
-const KNOWN: &str = "expected `with`, `key`, `ttl`, `wait`, `at_least`, `at_most`, `owner`, \
-                     `label`, `fencing` or `guard`";
+const KNOWN: &str = "expected `with`, `key`, `read`, `permits`, `ttl`, `wait`, `at_least`, \
+                     `at_most`, `owner`, `label`, `fencing` or `guard`";
 
 /// What the attribute says.
 pub(super) struct Options {
     pub(super) with: Expr,
     pub(super) key: Template,
+    pub(super) shape: Shape,
     /// Calls on `LockOptions`.
     pub(super) setters: Vec<TokenStream>,
     pub(super) sinks: Vec<Expr>,
     pub(super) guard: Option<Ident>,
 }
 
+/// What is left to others, and so which guard it is.
+pub(super) enum Shape {
+    Write,
+    Read,
+    Permit(TokenStream),
+}
+
 impl Options {
     pub(super) fn parse(tokens: TokenStream) -> Result<Self, Error> {
-        let given = Punctuated::<MetaNameValue, Token![,]>::parse_terminated.parse2(tokens)?;
+        let given = Punctuated::<Meta, Token![,]>::parse_terminated.parse2(tokens)?;
+        let (mut shape, mut shapes) = (Shape::Write, 0);
         let (mut with, mut key, mut guard) = (None, None, None);
         let (mut setters, mut sinks, mut seen) = (Vec::new(), Vec::new(), Vec::<String>::new());
         let mut bounds = Bounds::default();
-        for MetaNameValue { path, value, .. } in given {
+        for option in given {
+            let path = option.path().clone();
             let name = path.get_ident().map(ToString::to_string).unwrap_or_default();
-            match name.as_str() {
-                "with" => with = Some(value),
-                "key" => key = Some(Template::parse(text(&value)?)?),
-                "ttl" | "wait" | "at_least" | "at_most" => {
+            let value = match option {
+                Meta::NameValue(MetaNameValue { value, .. }) => Some(value),
+                _ => None,
+            };
+            match (name.as_str(), value) {
+                ("read", None) => {
+                    shapes += 1;
+                    shape = Shape::Read;
+                }
+                ("permits", Some(value)) => {
+                    shapes += 1;
+                    shape = Shape::Permit(permits(&value)?);
+                }
+                ("with", Some(value)) => with = Some(value),
+                ("key", Some(value)) => key = Some(Template::parse(text(&value)?)?),
+                ("ttl" | "wait" | "at_least" | "at_most", Some(value)) => {
                     let time = bounds.read(&name, &value)?;
                     setters.push(setter(&name, &time));
                 }
-                "owner" | "label" => {
+                ("owner" | "label", Some(value)) => {
                     check_text(&value)?;
                     setters.push(setter(&name, &value));
                 }
-                "fencing" => sinks = list(value)?,
-                "guard" => guard = Some(identifier(&value)?),
-                _ => return Err(Error::new(path.span(), format!("unknown option: {KNOWN}"))),
+                ("fencing", Some(value)) => sinks = list(value)?,
+                ("guard", Some(value)) => guard = Some(identifier(&value)?),
+                _ => return Err(Error::new(path.span(), expected_form(&name))),
             }
             if seen.contains(&name) {
                 return Err(Error::new(path.span(), format!("`{name}` is given twice")));
             }
             seen.push(name);
+            if shapes > 1 {
+                return Err(Error::new(path.span(), "expected either `read` or `permits`"));
+            }
+            if matches!(shape, Shape::Read) && !sinks.is_empty() {
+                let expected = "expected no `fencing` with `read`: readers have no fence";
+                return Err(Error::new(path.span(), expected));
+            }
         }
         let missing = |expected| Error::new(Span::call_site(), format!("expected {expected}"));
         Ok(Self {
             with: with.ok_or_else(|| missing("`with`, the locks, such as `with = self.locks`"))?,
             key: key.ok_or_else(|| missing("`key`, such as `key = \"order:{id}\"`"))?,
+            shape,
             setters,
             sinks,
             guard,
         })
     }
+}
+
+/// Says how an option is written that is written in no such way.
+fn expected_form(name: &str) -> String {
+    match name {
+        "read" => "expected `read` alone".to_owned(),
+        "with" | "key" | "permits" | "ttl" | "wait" | "at_least" | "at_most" | "owner"
+        | "label" | "fencing" | "guard" => format!("expected a value: `{name} = …`"),
+        _ => format!("unknown option: {KNOWN}"),
+    }
+}
+
+/// Reads a number, or an expression of type `NonZeroU32`.
+fn permits(value: &Expr) -> Result<TokenStream, Error> {
+    let Some(literal) = literal(value) else { return Ok(quote!(#value)) };
+    let number = match literal {
+        Lit::Int(number) => number.base10_parse::<u32>().ok().filter(|number| *number > 0),
+        _ => None,
+    };
+    let number = number.ok_or_else(|| {
+        Error::new(value.span(), "expected a number of permits from 1, such as `permits = 10`")
+    })?;
+    Ok(quote!(::core::num::NonZeroU32::MIN.saturating_add(#number - 1)))
 }
 
 /// Returns the call that sets an option.

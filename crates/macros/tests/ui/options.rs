@@ -82,4 +82,39 @@ async fn no_name(locks: &Locks) -> Result<(), Error> {
     Ok(())
 }
 
+#[trine_lock::locked(with = locks, key = "a", read = true)]
+async fn read_with_value(locks: &Locks) -> Result<(), Error> {
+    Ok(())
+}
+
+#[trine_lock::locked(with = locks, key = "a", read, read)]
+async fn read_twice(locks: &Locks) -> Result<(), Error> {
+    Ok(())
+}
+
+#[trine_lock::locked(with = locks, key = "a", read, permits = 3)]
+async fn read_and_permit(locks: &Locks) -> Result<(), Error> {
+    Ok(())
+}
+
+#[trine_lock::locked(with = locks, key = "a", fencing = [locks], read)]
+async fn fenced_reader(locks: &Locks) -> Result<(), Error> {
+    Ok(())
+}
+
+#[trine_lock::locked(with = locks, key = "a", permits = 0)]
+async fn no_permits(locks: &Locks) -> Result<(), Error> {
+    Ok(())
+}
+
+#[trine_lock::locked(with = locks, key = "a", ttl)]
+async fn no_value(locks: &Locks) -> Result<(), Error> {
+    Ok(())
+}
+
+#[trine_lock::locked(with = locks, key = "a", write)]
+async fn unknown_word(locks: &Locks) -> Result<(), Error> {
+    Ok(())
+}
+
 fn main() {}
