@@ -105,6 +105,14 @@ pub trait FenceSink: fmt::Debug + Send + Sync {
     async fn raise(&self, fence: &Fence) -> Result<(), BoxFault>;
 }
 
+/// So that `&db.global()` is a resource whether it is lent or given.
+#[async_trait]
+impl<S: FenceSink + ?Sized> FenceSink for &S {
+    async fn raise(&self, fence: &Fence) -> Result<(), BoxFault> {
+        (**self).raise(fence).await
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -29,7 +29,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use trine_core::{Claim, Deadline, ErrorKind, Fence, ManualClock, Span};
+use trine_core::{Claim, Clock, Deadline, ErrorKind, Fence, ManualClock, Span};
 
 use crate::options::terms;
 use crate::{
@@ -50,6 +50,10 @@ const TTL: Duration = Duration::from_secs(2);
 
 /// How long a free key is kept for who is next.
 const CLAIM: Duration = Duration::from_millis(500);
+
+/// What a server rounds its times by, and what its clock and ours drift apart
+/// within a check.
+const SLACK: Duration = Duration::from_millis(20);
 
 /// Longest wait of a check for what is to happen.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -101,7 +105,31 @@ impl Fixture {
     /// Opens the locks of one more process.
     #[must_use]
     pub fn open(&self, config: &LockConfig) -> LockService {
-        LockService::with_backend((self.backend)(), config, self.deps.clone()).unwrap()
+        self.open_over(config, |backend| backend)
+    }
+
+    /// Opens the locks of one more process over what `decorate` makes of its
+    /// backend.
+    #[must_use]
+    pub fn open_over(
+        &self,
+        config: &LockConfig,
+        decorate: impl FnOnce(Arc<dyn LockBackend>) -> Arc<dyn LockBackend>,
+    ) -> LockService {
+        LockService::with_backend(decorate((self.backend)()), config, self.deps.clone()).unwrap()
+    }
+
+    /// Returns the clock of its services.
+    #[must_use]
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.deps.clock)
+    }
+
+    /// Returns by how much a time that the store takes may be beside the same
+    /// one on the clock of its services: nothing where both have one clock.
+    #[must_use]
+    pub fn slack(&self) -> Duration {
+        if self.clock.is_some() { Duration::ZERO } else { SLACK }
     }
 
     /// Starts the locks of one more process.
@@ -119,7 +147,7 @@ impl Fixture {
     }
 
     /// Lets time go by at once, on the clocks of the store and of its clients.
-    async fn pass(&self, span: Duration) {
+    pub async fn pass(&self, span: Duration) {
         match &self.clock {
             Some(clock) => clock.advance(span),
             None => tokio::time::sleep(span).await,

@@ -65,6 +65,10 @@ macro_rules! guard {
                 Self { grip }
             }
 
+            pub(crate) fn grip(&self) -> &Grip {
+                &self.grip
+            }
+
             /// Returns the key.
             #[must_use]
             pub fn key(&self) -> &Key {

@@ -29,6 +29,27 @@
 //! # }
 //! ```
 //!
+//! A whole function at a time, with feature `macros`:
+//!
+//! ```
+//! # #[cfg(feature = "macros")]
+//! # mod shop {
+//! use trine_lock::LockService;
+//!
+//! struct Shop {
+//!     locks: LockService,
+//! }
+//!
+//! impl Shop {
+//!     #[trine_lock::locked(with = self.locks, key = "order:{id}", ttl = "10s", wait = "5s")]
+//!     async fn pay(&self, id: u64) -> trine_lock::Result<()> {
+//!         // Nobody else pays this order now.
+//!         Ok(())
+//!     }
+//! }
+//! # }
+//! ```
+//!
 //! # Guarantees
 //!
 //! Each names what proves it: a check of the suite, which every backend passes,
@@ -39,6 +60,9 @@
 //!   `permits_are_bounded_and_numbered`; memory:
 //!   `no_addition_is_lost_under_two_locks`,
 //!   `no_schedule_lets_two_believe_that_they_write`).
+//! * What processes see of a store is what one lock with leases would have
+//!   answered, one call after the other, whatever is late, lost or cut off on the
+//!   way (memory: `every_history_of_the_store_in_memory_is_one_of_a_lock`).
 //! * A later grant of a key has a higher token, after a release, an expiry or a
 //!   steal, and whatever the wall clock does
 //!   (`tokens_grow_however_a_key_changes_hands`; memory:
@@ -79,7 +103,13 @@
 //!   its fence is raised, and is dropped when the lock is lost
 //!   (`a_body_runs_with_the_key_and_gives_it_back`,
 //!   `a_body_does_not_begin_before_its_fence_is_raised`,
-//!   `a_body_is_dropped_when_the_lock_is_lost`).
+//!   `a_body_is_dropped_when_the_lock_is_lost`); `#[locked]` is the same for a
+//!   whole function, which sees its own names only
+//!   (`a_function_runs_with_its_key`, `a_body_sees_its_own_names_only`).
+//! * Where a new holder has raised its fence, an old one writes nothing more,
+//!   wherever it was stopped (package `trine`, over SQLite, a cache in memory
+//!   and one on Redis: `no_schedule_lets_an_owner_write_whose_lock_expired`,
+//!   `no_schedule_lets_an_owner_write_whose_lock_was_stolen`).
 //! * One candidate leads at a time, a leader knows when it is over, and another
 //!   takes over (`one_candidate_leads_and_another_takes_over`,
 //!   `a_leader_that_is_lost_leads_no_more`, `a_shutdown_ends_a_candidacy`).
@@ -101,6 +131,7 @@
 //!
 //! # Feature flags
 //!
+//! * `macros` (default): the attribute `#[locked]`.
 //! * `conformance`: the suite, for backends of your own.
 //! * `testing`: locks in memory on a clock that tests set, and guards that
 //!   tests take away.
@@ -142,6 +173,8 @@ pub use options::LockOptions;
 pub use outcome::{AcquireOutcome, ReleaseOutcome, TryAcquireOutcome};
 pub use service::LockService;
 pub use shape::Shape;
+#[cfg(feature = "macros")]
+pub use trine_macros::locked;
 pub use with_lock::WithLock;
 
 #[cfg(feature = "testing")]

@@ -1,9 +1,15 @@
 use std::fmt;
+use std::num::NonZeroU32;
 
-use trine_core::FenceSink;
+use futures_util::future::BoxFuture;
+use trine_core::{Fence, FenceSink};
 
+use crate::guard::held::Grip;
 use crate::service::to_key;
-use crate::{AcquireOutcome, Error, Guard, InvalidKey, Key, LockOptions, LockService, Result};
+use crate::{
+    AcquireOutcome, Error, Guard, InvalidKey, Key, LockOptions, LockService, Permit, ReadGuard,
+    ReleaseOutcome, Result, Shape,
+};
 
 impl LockService {
     /// Returns what runs a body while it holds `key`.
@@ -30,20 +36,41 @@ impl LockService {
     where
         K: TryInto<Key, Error: Into<InvalidKey>>,
     {
-        WithLock { locks: self, key: to_key(key), options: LockOptions::default(), sinks: &[] }
+        let hold = Hold {
+            shape: Shape::Write,
+            make: Guard::new,
+            grip: Guard::grip,
+            fence: |guard| Some(guard.fence()),
+            release: |guard| Box::pin(guard.release()),
+        };
+        let options = LockOptions::default();
+        WithLock { locks: self, key: to_key(key), options, sinks: &[], hold }
     }
 }
 
 /// Runs a body while it holds a key.
+///
+/// It is held for writing, unless it is told otherwise by [`read`](Self::read)
+/// or [`permit`](Self::permit), of which the last counts.
 #[must_use = "nothing happens before `run`"]
-pub struct WithLock<'a> {
+pub struct WithLock<'a, G = Guard> {
     locks: &'a LockService,
     key: Result<Key>,
     options: LockOptions,
     sinks: &'a [&'a dyn FenceSink],
+    hold: Hold<G>,
 }
 
-impl<'a> WithLock<'a> {
+/// What differs between the guards.
+struct Hold<G> {
+    shape: Shape,
+    make: fn(Grip) -> G,
+    grip: fn(&G) -> &Grip,
+    fence: fn(&G) -> Option<&Fence>,
+    release: fn(G) -> BoxFuture<'static, Result<ReleaseOutcome>>,
+}
+
+impl<'a, G> WithLock<'a, G> {
     /// Sets how the key is taken.
     pub fn options(mut self, options: LockOptions) -> Self {
         self.options = options;
@@ -52,10 +79,39 @@ impl<'a> WithLock<'a> {
 
     /// Has the fence of the new guard shown to each of these resources before
     /// the body begins: from then on they refuse what an older holder writes,
-    /// and what it wrote before is visible.
+    /// and what it wrote before is visible. Who reads has no fence: nothing is
+    /// shown then.
     pub fn fencing(mut self, sinks: &'a [&'a dyn FenceSink]) -> Self {
         self.sinks = sinks;
         self
+    }
+
+    /// Takes the key beside others who read.
+    pub fn read(self) -> WithLock<'a, ReadGuard> {
+        self.holding(Hold {
+            shape: Shape::Read,
+            make: ReadGuard::new,
+            grip: ReadGuard::grip,
+            fence: |_| None,
+            release: |guard| Box::pin(guard.release()),
+        })
+    }
+
+    /// Takes one of `of` permits of the key. All callers of one key should bring
+    /// the same number.
+    pub fn permit(self, of: NonZeroU32) -> WithLock<'a, Permit> {
+        self.holding(Hold {
+            shape: Shape::Permit { of },
+            make: Permit::new,
+            grip: Permit::grip,
+            fence: |permit| Some(permit.fence()),
+            release: |permit| Box::pin(permit.release()),
+        })
+    }
+
+    fn holding<H>(self, hold: Hold<H>) -> WithLock<'a, H> {
+        let Self { locks, key, options, sinks, hold: _ } = self;
+        WithLock { locks, key, options, sinks, hold }
     }
 
     /// Takes the key, runs `body`, gives the key back and returns what the body
@@ -75,33 +131,33 @@ impl<'a> WithLock<'a> {
     pub async fn run<T, E, F>(self, body: F) -> Result<T, E>
     where
         E: From<Error>,
-        F: AsyncFnOnce(&Guard) -> Result<T, E>,
+        F: AsyncFnOnce(&G) -> Result<T, E>,
     {
-        let Self { locks, key, options, sinks } = self;
-        let guard = take(locks, key?, options).await?;
+        let Self { locks, key, options, sinks, hold } = self;
+        let guard = (hold.make)(take(locks, key?, hold.shape, options).await?);
+        let grip = (hold.grip)(&guard);
         let work = async {
-            raise(locks, &guard, sinks).await?;
+            if let Some(fence) = (hold.fence)(&guard) {
+                raise(locks, grip.key(), fence, sinks).await?;
+            }
             body(&guard).await
         };
         let result = tokio::select! {
             biased;
             result = work => Some(result),
-            _ = guard.lost() => None,
+            _ = grip.lease().lost() => None,
         };
-        let result = result.unwrap_or_else(|| {
-            let (at, key) = (locks.shared.at(OPERATION), guard.key().clone());
-            Err(Error::Lost { at, key }.into())
-        });
-        let _ = guard.release().await;
+        let result = result.unwrap_or_else(|| Err(grip.lost(OPERATION).into()));
+        let _ = (hold.release)(guard).await;
         result
     }
 }
 
 const OPERATION: &str = "with_lock";
 
-async fn take(locks: &LockService, key: Key, options: LockOptions) -> Result<Guard> {
-    match locks.acquire(&key, options).await? {
-        AcquireOutcome::Acquired(guard) => Ok(guard),
+async fn take(locks: &LockService, key: Key, shape: Shape, options: LockOptions) -> Result<Grip> {
+    match locks.wait(OPERATION, key.clone(), shape, options).await? {
+        AcquireOutcome::Acquired(grip) => Ok(grip),
         AcquireOutcome::TimedOut(holder) => {
             let (at, holder) = (locks.shared.at(OPERATION), Box::new(holder));
             Err(Error::TimedOut { at, key, holder })
@@ -109,17 +165,22 @@ async fn take(locks: &LockService, key: Key, options: LockOptions) -> Result<Gua
     }
 }
 
-async fn raise(locks: &LockService, guard: &Guard, sinks: &[&dyn FenceSink]) -> Result<()> {
+async fn raise(
+    locks: &LockService,
+    key: &Key,
+    fence: &Fence,
+    sinks: &[&dyn FenceSink],
+) -> Result<()> {
     for sink in sinks {
-        sink.raise(guard.fence()).await.map_err(|cause| {
-            let (at, key) = (locks.shared.at(OPERATION), guard.key().clone());
+        sink.raise(fence).await.map_err(|cause| {
+            let (at, key) = (locks.shared.at(OPERATION), key.clone());
             Error::NotRaised { at, key, kind: cause.kind(), cause }
         })?;
     }
     Ok(())
 }
 
-impl fmt::Debug for WithLock<'_> {
+impl<G> fmt::Debug for WithLock<'_, G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WithLock").field("key", &self.key).field("options", &self.options).finish()
     }

@@ -7,6 +7,11 @@ use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
 use syn::{Error, Expr, ExprLit, ItemFn, Lit, MetaNameValue, Token};
 
+use crate::time;
+
+/// A test of hours is none.
+const UNITS: &[(&str, u64)] = time::UNITS.split_at(3).0;
+
 /// Expands `#[trine_testkit::test]`.
 ///
 /// # Errors
@@ -117,18 +122,8 @@ fn read_timeout(value: &Expr) -> Result<Duration, Error> {
     let Some(Lit::Str(text)) = literal(value) else {
         return Err(invalid());
     };
-    let text = text.value();
-    let unit = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(invalid)?;
-    let (number, unit) = text.split_at(unit);
-    let number: u64 = number.parse().map_err(|_| invalid())?;
-    let millis = match unit {
-        "ms" => Some(number),
-        "s" => number.checked_mul(1_000),
-        "m" => number.checked_mul(60_000),
-        _ => None,
-    };
-    match millis {
-        Some(millis) if millis > 0 => Ok(Duration::from_millis(millis)),
+    match time::parse(&text.value(), UNITS) {
+        Some(time) if !time.is_zero() => Ok(time),
         _ => Err(invalid()),
     }
 }

@@ -13,6 +13,8 @@ mod cycles;
 #[cfg(feature = "sqlite")]
 mod db;
 mod fake;
+#[cfg(all(feature = "cache", feature = "sqlite"))]
+mod fencing;
 mod health;
 mod instances;
 mod layers;

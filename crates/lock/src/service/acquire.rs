@@ -223,7 +223,7 @@ impl LockService {
         })
     }
 
-    async fn wait(
+    pub(crate) async fn wait(
         &self,
         operation: &'static str,
         key: Key,

@@ -1,9 +1,17 @@
 //! What the crate promises, on every backend.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout
+)]
 
 mod config;
 mod handles;
+mod history;
+mod locked;
 mod memory;
 mod readme;
 mod support;

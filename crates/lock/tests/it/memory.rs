@@ -7,7 +7,7 @@ mod schedules;
 
 use std::sync::Arc;
 
-use trine_core::{ManualClock, Metrics};
+use trine_core::{ManualClock, Metrics, SystemClock};
 use trine_lock::conformance::Fixture;
 use trine_lock::{LockBackend, LockConfig, LockDeps, LockService, MemoryBackend, Observed};
 
@@ -26,16 +26,23 @@ fn fixture(
     Fixture::new(move || backend(&store), ()).with_clock(clock)
 }
 
-async fn connect() -> Fixture {
+pub(crate) async fn connect() -> Fixture {
     fixture(Arc::new(ManualClock::new()), |store| {
         Arc::new(Observed::new(store.beside(), &Metrics::new("lock")))
     })
 }
 
 /// Its clock goes by itself, so that what is asked again is asked in time.
-async fn connect_deaf() -> Fixture {
+pub(crate) async fn connect_deaf() -> Fixture {
     let clock = Arc::new(ManualClock::with_rate(1.0));
     fixture(clock, |store| Arc::new(Watched::deaf(store.beside())))
+}
+
+/// On the clock of the machine.
+pub(crate) async fn connect_real() -> Fixture {
+    let clock = Arc::new(SystemClock);
+    let store = MemoryBackend::open(&Fixture::NAME.into(), Fixture::CLAIM_TIMEOUT, clock);
+    Fixture::new(move || Arc::new(store.beside()), ())
 }
 
 trine_lock::conformance_tests!(suite, super::connect);
