@@ -1,6 +1,7 @@
 mod events;
 mod memory;
 mod observed;
+mod record;
 
 use std::fmt;
 use std::sync::Arc;
@@ -151,6 +152,10 @@ pub struct Want {
     pub label: Option<Arc<str>>,
     /// What to do if it cannot be granted.
     pub mode: Mode,
+    /// Tells this request from all others of the process, however often it is
+    /// asked: what it was granted is not granted again, but answered again, with
+    /// its times from then on.
+    pub nonce: u64,
 }
 
 /// What a store does with what it cannot grant now.

@@ -30,6 +30,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use trine_core::{Claim, Deadline, ErrorKind, Fence, ManualClock, Span};
+use uuid::Uuid;
 
 use crate::options::terms;
 use crate::{
@@ -149,6 +150,7 @@ impl Fixture {
             waiter: Waiter::new(&process, 0),
             label: None,
             mode,
+            nonce: Uuid::new_v4().as_u64_pair().1,
         }
     }
 

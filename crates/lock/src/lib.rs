@@ -122,6 +122,8 @@ mod lines;
 mod options;
 mod outcome;
 mod request;
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+mod schema;
 mod service;
 mod shape;
 mod with_lock;
@@ -140,6 +142,8 @@ pub use holder::{HeldKey, Holder, HolderState, Page};
 pub use key::{InvalidKey, Key};
 pub use options::LockOptions;
 pub use outcome::{AcquireOutcome, ReleaseOutcome, TryAcquireOutcome};
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+pub use schema::migrations;
 pub use service::LockService;
 pub use shape::Shape;
 pub use with_lock::WithLock;
