@@ -14,6 +14,7 @@
     reason = "checks fail by panicking, like any test"
 )]
 
+mod driven;
 mod exclusion;
 mod leaders;
 mod lifecycle;
@@ -37,6 +38,8 @@ use crate::{
     AcquireOutcome, Answer, Call, Error, Guard, Key, LockBackend, LockConfig, LockDeps,
     LockOptions, LockService, Mode, Shape, Waiter, Want,
 };
+
+use driven::Driven;
 
 pub use exclusion::*;
 pub use leaders::*;
@@ -87,6 +90,16 @@ impl Fixture {
     pub fn with_clock(mut self, clock: Arc<ManualClock>) -> Self {
         self.deps = self.deps.with_clock(Arc::<ManualClock>::clone(&clock));
         self.clock = Some(clock);
+        self
+    }
+
+    /// Has the calls of the store go on by themselves, as checks that begin a
+    /// call and look what it has done at the store expect it: for stores whose
+    /// answers take time.
+    #[must_use]
+    pub fn with_slow_store(mut self) -> Self {
+        let backend = self.backend;
+        self.backend = Box::new(move || Arc::new(Driven::new(backend())));
         self
     }
 
@@ -278,6 +291,7 @@ macro_rules! conformance_tests {
             a_key_is_held_by_one_at_a_time,
             keys_are_independent,
             a_release_says_what_the_store_had,
+            a_request_that_is_asked_again_has_its_grant,
             tokens_grow_however_a_key_changes_hands,
             a_steal_ends_every_grant_and_tells_its_holder,
             several_keys_are_taken_together_or_not_at_all,

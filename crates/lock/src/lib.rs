@@ -128,11 +128,13 @@ mod service;
 mod shape;
 mod with_lock;
 
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+pub use backend::SqlBackend;
 pub use backend::{
     Answer, Call, Capabilities, Event, EventSender, Events, LockBackend, MemoryBackend, Mode,
     Observed, StoreFacts, StoreStats, Waiter, Want,
 };
-pub use config::{BackendConfig, ConfigError, LockConfig, WaitOrder};
+pub use config::{BackendConfig, ConfigError, LockConfig, SqlConfig, WaitOrder};
 pub use deps::LockDeps;
 pub use election::{Election, Leader, Leadership};
 pub use error::{At, Error, Result, Unavailable};

@@ -53,7 +53,7 @@ pub(crate) struct Shared {
     clock: Arc<dyn Clock>,
     /// This process, as others see it.
     process: Arc<str>,
-    lines: Arc<Lines>,
+    pub(crate) lines: Arc<Lines>,
     /// What makes the numbers of requests random.
     nonces: RandomState,
     lifecycle: Lifecycle,
@@ -80,7 +80,7 @@ impl LockService {
         config.validate()?;
         deps.check()?;
         let metrics = Metrics::new("lock");
-        let backend = connect(config, &deps, &metrics);
+        let backend = connect(config, &deps, &metrics)?;
         Ok(Self::assemble(backend, config, deps, metrics))
     }
 

@@ -115,6 +115,11 @@ pub(super) struct GrantName {
 }
 
 impl GrantName {
+    #[cfg(any(feature = "sqlite", feature = "mysql"))]
+    pub(super) fn token(self) -> u64 {
+        self.token
+    }
+
     /// Returns the fence of a grant of `key` by the locks called `service`.
     pub(super) fn fence(self, service: &str, key: &Key) -> Result<Fence, BoxError> {
         let text = match self.slot {

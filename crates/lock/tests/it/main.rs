@@ -6,4 +6,5 @@ mod config;
 mod handles;
 mod memory;
 mod readme;
+mod sql;
 mod support;
