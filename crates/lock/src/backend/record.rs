@@ -1,16 +1,19 @@
+mod grant;
 mod time;
 
 use std::collections::VecDeque;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use trine_core::{BoxError, Claim, Fence};
+use trine_core::Claim;
 
 use super::{Answer, Mode, StoreStats, Waiter, Want};
 use crate::{HeldKey, Holder, HolderState, Key, ReleaseOutcome, Shape};
 
+use self::grant::{Form, Grant};
+
+pub(super) use grant::GrantName;
 pub(super) use time::Micros;
 
 /// When something happens, and for how long what is next is kept.
@@ -37,36 +40,6 @@ pub(super) struct Record {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Grant {
-    #[serde(rename = "t")]
-    token: u64,
-    /// The number of a permit.
-    #[serde(rename = "n", default, skip_serializing_if = "Option::is_none")]
-    slot: Option<u32>,
-    #[serde(rename = "s", with = "Form")]
-    shape: Shape,
-    #[serde(rename = "p")]
-    process: Arc<str>,
-    #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
-    label: Option<Arc<str>>,
-    /// By the wall clock.
-    #[serde(rename = "b")]
-    since: Micros,
-    #[serde(rename = "e")]
-    expires: Micros,
-    #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
-    at_least: Option<Micros>,
-    #[serde(rename = "m", default, skip_serializing_if = "Option::is_none")]
-    at_most: Option<Micros>,
-    /// Let go before `at_least`.
-    #[serde(rename = "k", default, skip_serializing_if = "std::ops::Not::not")]
-    is_kept: bool,
-    /// Of the request that it answered.
-    #[serde(rename = "r")]
-    nonce: u64,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Registered {
     #[serde(rename = "p")]
     process: Arc<str>,
@@ -76,21 +49,6 @@ struct Registered {
     shape: Shape,
     #[serde(rename = "b")]
     since: Micros,
-}
-
-/// How a shape is stored.
-#[derive(Serialize, Deserialize)]
-#[serde(remote = "Shape")]
-enum Form {
-    #[serde(rename = "w")]
-    Write,
-    #[serde(rename = "r")]
-    Read,
-    #[serde(rename = "p")]
-    Permit {
-        #[serde(rename = "o")]
-        of: NonZeroU32,
-    },
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
@@ -105,40 +63,6 @@ pub(super) enum Asked {
     Granted { name: GrantName, ended: Vec<(Arc<str>, GrantName)> },
     /// It is somebody's.
     Held(Answer),
-}
-
-/// What tells the grants of one key apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct GrantName {
-    slot: Option<u32>,
-    token: u64,
-}
-
-impl GrantName {
-    #[cfg(any(feature = "sqlite", feature = "mysql"))]
-    pub(super) fn token(self) -> u64 {
-        self.token
-    }
-
-    /// Returns the fence of a grant of `key` by the locks called `service`.
-    pub(super) fn fence(self, service: &str, key: &Key) -> Result<Fence, BoxError> {
-        let text = match self.slot {
-            Some(slot) => format!("{service}/{key}#{slot}"),
-            None => format!("{service}/{key}"),
-        };
-        Ok(Fence::new(text, self.token)?)
-    }
-
-    /// Returns the locked key and the name of its grant, if the locks called
-    /// `service` made the fence.
-    pub(super) fn of<'a>(service: &str, fence: &'a Fence) -> Option<(&'a str, Self)> {
-        let rest = fence.key().strip_prefix(service)?.strip_prefix('/')?;
-        let token = fence.token();
-        let Some((key, number)) = rest.split_once('#') else {
-            return Some((rest, Self { slot: None, token }));
-        };
-        Some((key, Self { slot: Some(number.parse().ok()?), token }))
-    }
 }
 
 impl Record {
@@ -368,51 +292,6 @@ impl Registered {
 
     fn waiter(&self) -> Waiter {
         Waiter { process: Arc::clone(&self.process), lane: self.lane }
-    }
-}
-
-impl Grant {
-    fn name(&self) -> GrantName {
-        GrantName { slot: self.slot, token: self.token }
-    }
-
-    /// Begins its times.
-    fn begin(&mut self, now: Micros, want: &Want) {
-        self.at_most = want.terms.at_most().map(|at_most| now + at_most);
-        self.expires = self.bounded(now + want.terms.ttl());
-    }
-
-    fn bounded(&self, until: Micros) -> Micros {
-        self.at_most.map_or(until, |at_most| at_most.min(until))
-    }
-
-    /// When it is over without a renewal.
-    fn ends(&self) -> Micros {
-        self.at_least.map_or(self.expires, |at_least| at_least.max(self.expires))
-    }
-
-    /// Whether it is there, kept if its holder is gone.
-    fn is_there(&mut self, now: Micros) -> bool {
-        now < self.expires || self.keep(now)
-    }
-
-    /// Keeps it for what is left of its least time; `false` if nothing is.
-    fn keep(&mut self, now: Micros) -> bool {
-        let Some(at_least) = self.at_least.filter(|at_least| now < *at_least) else {
-            return false;
-        };
-        (self.is_kept, self.expires) = (true, at_least);
-        true
-    }
-
-    fn holder(&self, now: Now) -> Holder {
-        let token = self.token;
-        let state =
-            if self.is_kept { HolderState::Kept { token } } else { HolderState::Holding { token } };
-        let expires_in = self.expires.since(now.time);
-        let process = Arc::clone(&self.process);
-        Holder::new(process, self.shape, self.since.into(), expires_in, state)
-            .with_label(self.label.clone())
     }
 }
 

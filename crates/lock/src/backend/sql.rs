@@ -1,5 +1,7 @@
 mod attempts;
 mod orphans;
+mod statements;
+mod stored;
 mod sweep;
 mod tables;
 

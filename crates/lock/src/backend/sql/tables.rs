@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use trine_core::{BoxError, Clock};
 use trine_db_shard::{
     Batch, Database, Engine, Error as DbError, Param, ServerFacts, Sql, Timestamp, list, rows,
@@ -10,109 +10,14 @@ use trine_db_shard::{
 use uuid::Uuid;
 
 use super::attempts::Attempts;
+use super::statements;
+use super::stored::{decode, encode};
 use crate::backend::record::{Micros, Now, Record};
 use crate::{Key, Page, Result};
 
 /// In how many parts the tokens of a service are counted: so many that grants
 /// of different keys rarely meet, and so few that no key leaves a row.
 const PARTS: u64 = 256;
-
-/// The form of the records that are written here.
-const FORM: u8 = 1;
-
-const LOOK: Sql = Sql::per_engine()
-    .sqlite(
-        "SELECT t.last, l.stamp, l.record, NULL AS read_at FROM trine_lock_token t \
-         LEFT JOIN trine_lock l ON l.service = t.service AND l.lock_key = ? \
-         WHERE t.service = ? AND t.part = ?",
-    )
-    .mysql(
-        "SELECT t.last, l.stamp, l.record, UTC_TIMESTAMP(6) AS read_at FROM trine_lock_token t \
-         LEFT JOIN trine_lock l ON l.service = t.service AND l.lock_key = ? \
-         WHERE t.service = ? AND t.part = ?",
-    );
-
-const LOOK_MANY: Sql = Sql::per_engine()
-    .sqlite(
-        "SELECT lock_key, stamp, record, NULL AS read_at FROM trine_lock \
-         WHERE service = ? AND lock_key IN (?)",
-    )
-    .mysql(
-        "SELECT lock_key, stamp, record, UTC_TIMESTAMP(6) AS read_at FROM trine_lock \
-         WHERE service = ? AND lock_key IN (?)",
-    );
-
-const PAGE_FROM: Sql = Sql::per_engine()
-    .sqlite(
-        "SELECT lock_key, stamp, record, NULL AS read_at FROM trine_lock \
-         WHERE service = ? AND lock_key >= ? ORDER BY lock_key LIMIT ?",
-    )
-    .mysql(
-        "SELECT lock_key, stamp, record, UTC_TIMESTAMP(6) AS read_at FROM trine_lock \
-         WHERE service = ? AND lock_key >= ? ORDER BY lock_key LIMIT ?",
-    );
-
-const PAGE_AFTER: Sql = Sql::per_engine()
-    .sqlite(
-        "SELECT lock_key, stamp, record, NULL AS read_at FROM trine_lock \
-         WHERE service = ? AND lock_key > ? ORDER BY lock_key LIMIT ?",
-    )
-    .mysql(
-        "SELECT lock_key, stamp, record, UTC_TIMESTAMP(6) AS read_at FROM trine_lock \
-         WHERE service = ? AND lock_key > ? ORDER BY lock_key LIMIT ?",
-    );
-
-/// The second time is used by SQLite only, which has no clock of its own here.
-const EXPIRED: Sql = Sql::per_engine()
-    .sqlite(
-        "SELECT lock_key FROM trine_lock WHERE service = ? AND expires_at < ? \
-         ORDER BY expires_at LIMIT ?",
-    )
-    .mysql(
-        "SELECT lock_key FROM trine_lock WHERE service = ? \
-         AND expires_at < COALESCE(?, UTC_TIMESTAMP(6)) ORDER BY expires_at LIMIT ?",
-    );
-
-/// Raises the last token, unless it is that high already.
-const RAISE: Sql = Sql::portable(
-    "UPDATE trine_lock_token SET last = ?, stamp = ? WHERE service = ? AND part = ? AND last < ?",
-);
-
-/// Both do nothing if the token was not raised by this very transaction.
-const GRANT_FIRST: Sql = Sql::portable(
-    "INSERT INTO trine_lock (service, lock_key, stamp, record, expires_at) \
-     SELECT service, ?, ?, ?, ? FROM trine_lock_token \
-     WHERE service = ? AND part = ? AND last = ? AND stamp = ?",
-);
-const GRANT: Sql = Sql::portable(
-    "UPDATE trine_lock SET stamp = ?, record = ?, expires_at = ? \
-     WHERE service = ? AND lock_key = ? AND stamp = ? AND EXISTS (\
-     SELECT 1 FROM trine_lock_token WHERE service = ? AND part = ? AND last = ? AND stamp = ?)",
-);
-
-const SAVE: Sql = Sql::portable(
-    "UPDATE trine_lock SET stamp = ?, record = ?, expires_at = ? \
-     WHERE service = ? AND lock_key = ? AND stamp = ?",
-);
-const REMOVE: Sql =
-    Sql::portable("DELETE FROM trine_lock WHERE service = ? AND lock_key = ? AND stamp = ?");
-
-const COUNT: Sql = Sql::portable("SELECT COUNT(*) FROM trine_lock_token WHERE service = ?");
-const ANY: Sql =
-    Sql::portable("SELECT COUNT(*) FROM trine_lock WHERE service = ? AND lock_key = ?");
-const PRIME: Sql = Sql::per_engine()
-    .sqlite(
-        "INSERT INTO trine_lock_token (service, part, last, stamp) VALUES ? \
-         ON CONFLICT DO NOTHING",
-    )
-    .mysql("INSERT IGNORE INTO trine_lock_token (service, part, last, stamp) VALUES ?");
-
-const IS_THERE: Sql = Sql::per_engine()
-    .sqlite("SELECT COUNT(*) FROM sqlite_schema WHERE type = 'table' AND name = ?")
-    .mysql(
-        "SELECT COUNT(*) FROM information_schema.tables \
-         WHERE table_schema = DATABASE() AND table_name = ?",
-    );
 
 /// Why an attempt did not succeed.
 #[derive(Debug)]
@@ -183,8 +88,8 @@ impl Tables {
         let facts = self.database.ping().await?;
         let name = &*self.name;
         let counted = async {
-            self.database.query_one::<u64>(ANY, (name, "")).await?;
-            self.database.query_one::<u64>(COUNT, (name,)).await
+            self.database.query_one::<u64>(statements::ANY, (name, "")).await?;
+            self.database.query_one::<u64>(statements::COUNT, (name,)).await
         };
         match counted.await {
             Ok(PARTS) => {}
@@ -197,7 +102,7 @@ impl Tables {
     /// Returns what is missing, if that is why a statement failed.
     async fn missing(&self, error: DbError) -> Failure {
         for table in ["trine_lock", "trine_lock_token"] {
-            if let Ok(0) = self.database.query_one::<u64>(IS_THERE, (table,)).await {
+            if let Ok(0) = self.database.query_one::<u64>(statements::IS_THERE, (table,)).await {
                 return Failure::NoTable(table);
             }
         }
@@ -207,14 +112,14 @@ impl Tables {
     /// Makes the rows of the parts that have none.
     pub(super) async fn prime(&self) -> Result<(), Failure> {
         let parts = (0..PARTS).map(|part| [(&*self.name).into(), part.into(), 0.into(), 0.into()]);
-        self.database.execute(PRIME, [rows(parts)]).await?;
+        self.database.execute(statements::PRIME, [rows(parts)]).await?;
         Ok(())
     }
 
     /// Reads the record of a key; `None` without a row of its part.
     pub(super) async fn look(&self, key: &Key) -> Result<Option<Seen>, Failure> {
         let values = (key.as_str(), &*self.name, part(key.as_str()));
-        let looked: Option<Looked> = self.database.query_optional(LOOK, values).await?;
+        let looked: Option<Looked> = self.database.query_optional(statements::LOOK, values).await?;
         let Some(Looked { last, stamp, record, read_at }) = looked else { return Ok(None) };
         let record = record.map(|text| decode(&text)).transpose()?.unwrap_or_default();
         Ok(Some(Seen { stamp, record, now: self.now(read_at), last }))
@@ -238,14 +143,17 @@ impl Tables {
     ) -> Result<bool, Failure> {
         let (name, key, stamp) = (&*self.name, key.as_str(), stamp());
         let part = part(key);
-        let (text, ends) = (encode(record)?, time(record.ends(seen.now)));
+        let (stored, ends) = (encode(record)?, time(record.ends(seen.now)));
         let raise = (token, stamp, name, part, token);
-        let batch = Batch::new().with(RAISE, raise);
+        let batch = Batch::new().with(statements::RAISE, raise);
         let batch = match seen.stamp {
-            None => batch.with(GRANT_FIRST, (key, stamp, text, ends, name, part, token, stamp)),
+            None => batch.with(
+                statements::GRANT_FIRST,
+                (key, stamp, stored, ends, name, part, token, stamp),
+            ),
             Some(old) => {
-                let own = (stamp, text, ends, name, key, old, name, part, token, stamp);
-                batch.with(GRANT, own)
+                let own = (stamp, stored, ends, name, key, old, name, part, token, stamp);
+                batch.with(statements::GRANT, own)
             }
         };
         let done = self.database.execute_all(batch).await?;
@@ -278,12 +186,12 @@ impl Tables {
         let Some(old) = old else { return Ok(None) };
         let name = &*self.name;
         if record.is_over() {
-            return Ok(Some((REMOVE, vec![name.into(), key.into(), old.into()])));
+            return Ok(Some((statements::REMOVE, vec![name.into(), key.into(), old.into()])));
         }
-        let (text, ends) = (encode(record)?, time(record.ends(now)));
+        let (stored, ends) = (encode(record)?, time(record.ends(now)));
         let values =
-            vec![stamp().into(), text.into(), ends.into(), name.into(), key.into(), old.into()];
-        Ok(Some((SAVE, values)))
+            vec![stamp().into(), stored.into(), ends.into(), name.into(), key.into(), old.into()];
+        Ok(Some((statements::SAVE, values)))
     }
 
     /// Does `work` on the records of `keys`, together and each until nobody was
@@ -318,7 +226,7 @@ impl Tables {
             [] => return Ok(()),
             keys => {
                 let keys = list(keys.iter().copied());
-                self.database.query(LOOK_MANY, (&*self.name, keys)).await?
+                self.database.query(statements::LOOK_MANY, (&*self.name, keys)).await?
             }
         };
         let mut rows: HashMap<_, _> =
@@ -368,9 +276,15 @@ impl Tables {
         let most = count + 1;
         let rows: Vec<Row> = match after {
             Some(after) => {
-                self.database.query(PAGE_AFTER, (&*self.name, after.as_str(), most as u64)).await?
+                self.database
+                    .query(statements::PAGE_AFTER, (&*self.name, after.as_str(), most as u64))
+                    .await?
             }
-            None => self.database.query(PAGE_FROM, (&*self.name, prefix, most as u64)).await?,
+            None => {
+                self.database
+                    .query(statements::PAGE_FROM, (&*self.name, prefix, most as u64))
+                    .await?
+            }
         };
         let mut rows = rows.into_iter().take_while(|row| row.lock_key.starts_with(prefix));
         let (mut keys, mut last) = (Vec::new(), None);
@@ -389,38 +303,8 @@ impl Tables {
             Engine::Sqlite => Some(Timestamp::from(self.clock.wall())),
             _ => None,
         };
-        Ok(self.database.query(EXPIRED, (&*self.name, now, count as u64)).await?)
+        Ok(self.database.query(statements::EXPIRED, (&*self.name, now, count as u64)).await?)
     }
-}
-
-/// A record with the version of its form before it.
-#[derive(Serialize, Deserialize)]
-struct Stored<R> {
-    #[serde(rename = "v")]
-    form: u8,
-    #[serde(flatten)]
-    record: R,
-}
-
-#[derive(Deserialize)]
-struct StoredForm {
-    #[serde(rename = "v")]
-    form: u8,
-}
-
-fn encode(record: &Record) -> Result<String, Failure> {
-    let stored = Stored { form: FORM, record };
-    serde_json::to_string(&stored).map_err(|error| Failure::Internal(error.into()))
-}
-
-fn decode(text: &str) -> Result<Record, Failure> {
-    let internal = |error: serde_json::Error| Failure::Internal(error.into());
-    let StoredForm { form } = serde_json::from_str(text).map_err(internal)?;
-    if form != FORM {
-        let cause = format!("a record of form {form} was found, expected {FORM}");
-        return Err(Failure::Internal(cause.into()));
-    }
-    Ok(serde_json::from_str::<Stored<Record>>(text).map_err(internal)?.record)
 }
 
 /// Returns what no other write writes.
@@ -439,4 +323,15 @@ fn part(key: &str) -> u64 {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
     hash % PARTS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Or two processes count the tokens of a key in two rows.
+    #[test]
+    fn the_part_of_a_key_stays() {
+        assert_eq!([part("a"), part("order:42"), part("ключ")], [140, 177, 129]);
+    }
 }

@@ -17,7 +17,7 @@ pub(super) async fn database() -> (Database, TempDir) {
     (database, folder)
 }
 
-async fn empty() -> (Database, TempDir) {
+pub(super) async fn empty() -> (Database, TempDir) {
     let folder = TempDir::new().unwrap();
     let name = DatabaseName::Named("locks".into());
     let file = SqliteConfig::new(folder.path().join("locks.db"));
