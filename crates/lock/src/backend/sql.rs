@@ -27,11 +27,13 @@ use crate::{At, Error, Key, Page, ReleaseOutcome, Result};
 /// Locks in a database that processes share, or in the SQLite of this process.
 ///
 /// It has a row for each key that is held, kept or waited for, whose record is
-/// read, judged here and written back if nobody has written it meanwhile: no
-/// row stays locked between two statements of a process that may stop, a
-/// question that changes nothing is one read, and on SQLite writes share their
-/// commits. Time is the database's; on SQLite it is the wall clock of the
-/// [`Clock`] port.
+/// read, judged here, and written back by a statement that names what was read,
+/// and does nothing if somebody was faster. Only a grant is a transaction, of two
+/// statements: it raises the last token of its part of the keys too. So nobody
+/// waits for a process that stops but, for some seconds, who wants a grant in the
+/// same 256th of the keys; a question that changes nothing is one read; and on
+/// SQLite writes share their commits. Time is the database's; on SQLite it is the
+/// wall clock of the [`Clock`] port.
 ///
 /// Nobody is told of anything: who waits asks again and again.
 #[derive(Debug)]

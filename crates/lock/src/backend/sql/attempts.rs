@@ -12,7 +12,7 @@ const LONGEST: Duration = Duration::from_secs(10);
 
 /// Waits between two attempts.
 const FIRST_WAIT: Duration = Duration::from_millis(2);
-const LONGEST_WAIT: Duration = Duration::from_millis(200);
+const LONGEST_WAIT: Duration = Duration::from_millis(50);
 
 /// The attempts of one call, until its deadline.
 #[derive(Debug)]

@@ -266,3 +266,34 @@ async fn a_call_that_is_dropped_anywhere_leaves_nothing_behind() {
     assert!(report.confirmed > 10, "{report:?}");
     assert_eq!(report.finished, 1);
 }
+
+/// What all of them have read is true for the first of them only.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn permits_that_are_asked_for_at_once_are_never_too_many() {
+    let server = trine_testkit::MariaDb::shared().await.unwrap();
+    let own = server.database().await.unwrap();
+    let (on_sqlite, _folder) = sqlite::database().await;
+    let on_mariadb = mariadb::open(&own.url());
+    on_mariadb.migrate_with(&trine_lock::migrations()).await.unwrap();
+    let three = NonZeroU32::new(3).unwrap();
+    for database in [on_sqlite, on_mariadb] {
+        let locks = start(&database, MINUTE).await;
+        for _ in 0..30 {
+            let first = locks.try_acquire_permit("k", three, any()).await.unwrap();
+            let calls = (0..8).map(|_| locks.try_acquire_permit("k", three, any()));
+            let permits: Vec<_> = in_time(futures_util::future::join_all(calls))
+                .await
+                .into_iter()
+                .filter_map(|permit| permit.unwrap().into_guard())
+                .chain(first.into_guard())
+                .collect();
+            let keys: std::collections::BTreeSet<_> =
+                permits.iter().map(|permit| permit.fence().key()).collect();
+            assert_eq!((permits.len(), keys.len()), (3, 3), "{keys:?}");
+            for permit in permits {
+                let released = permit.release().await.unwrap();
+                assert_eq!(released, trine_lock::ReleaseOutcome::Released);
+            }
+        }
+    }
+}
