@@ -53,23 +53,21 @@ pub(super) const EXPIRED: Sql = Sql::per_engine()
          AND expires_at < COALESCE(?, UTC_TIMESTAMP(6)) ORDER BY expires_at LIMIT ?",
     );
 
-/// Raises the last token, unless it is that high already.
+/// Raises the last token, unless it is that high already. One that was raised
+/// for nothing does no harm.
 pub(super) const RAISE: Sql = Sql::portable(
     "UPDATE trine_lock_token SET last = ?, stamp = ? WHERE service = ? AND part = ? AND last < ?",
 );
 
-/// Both do nothing if the token was not raised by this very transaction.
+/// Makes a row; does nothing if this very transaction has not raised the token:
+/// a row that was made and removed since the key was looked at had a higher one.
 pub(super) const GRANT_FIRST: Sql = Sql::portable(
     "INSERT INTO trine_lock (service, lock_key, stamp, record, expires_at) \
      SELECT service, ?, ?, ?, ? FROM trine_lock_token \
      WHERE service = ? AND part = ? AND last = ? AND stamp = ?",
 );
-pub(super) const GRANT: Sql = Sql::portable(
-    "UPDATE trine_lock SET stamp = ?, record = ?, expires_at = ? \
-     WHERE service = ? AND lock_key = ? AND stamp = ? AND EXISTS (\
-     SELECT 1 FROM trine_lock_token WHERE service = ? AND part = ? AND last = ? AND stamp = ?)",
-);
 
+/// Both do nothing if somebody was faster.
 pub(super) const SAVE: Sql = Sql::portable(
     "UPDATE trine_lock SET stamp = ?, record = ?, expires_at = ? \
      WHERE service = ? AND lock_key = ? AND stamp = ?",

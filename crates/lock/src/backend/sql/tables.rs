@@ -151,10 +151,7 @@ impl Tables {
                 statements::GRANT_FIRST,
                 (key, stamp, stored, ends, name, part, token, stamp),
             ),
-            Some(old) => {
-                let own = (stamp, stored, ends, name, key, old, name, part, token, stamp);
-                batch.with(statements::GRANT, own)
-            }
+            Some(old) => batch.with(statements::SAVE, (stamp, stored, ends, name, key, old)),
         };
         let done = self.database.execute_all(batch).await?;
         Ok(done.get(1).is_some_and(|grant| grant.affected > 0))
@@ -333,5 +330,60 @@ mod tests {
     #[test]
     fn the_part_of_a_key_stays() {
         assert_eq!([part("a"), part("order:42"), part("ключ")], [140, 177, 129]);
+    }
+}
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests_on_sqlite {
+    use trine_core::{Fence, SystemClock};
+    use trine_db_shard::{DatabaseName, DbConfig, SqliteBackend, SqliteConfig};
+
+    use super::*;
+    use crate::backend::record::Asked;
+    use crate::options::terms;
+    use crate::{Mode, Shape, Waiter, Want};
+
+    /// As when the first attempt of a call whose answer was lost arrives after
+    /// the key was held and given back: the row is as it was.
+    #[tokio::test]
+    async fn a_grant_that_comes_late_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = SqliteConfig::new(folder.path().join("locks.db"));
+        let engine = SqliteBackend::open(&DatabaseName::Named("locks".into()), &file).unwrap();
+        let database = Database::with_backend("locks", engine, &DbConfig::sqlite(folder.path(), 0));
+        database.migrate_with(&crate::migrations()).await.unwrap();
+        let second = Duration::from_secs(1);
+        let tables = Tables::new(&"lock".into(), second, Arc::new(SystemClock), database);
+        tables.prove().await.unwrap();
+        let key = Key::new("k").unwrap();
+        let want = Want {
+            key: key.clone(),
+            shape: Shape::Write,
+            terms: terms(second * 60, second * 60).unwrap(),
+            at_least: None,
+            waiter: Waiter::new(&"host:1:a".into(), 0),
+            label: None,
+            mode: Mode::Try,
+            nonce: 1,
+        };
+        let granted = |seen: &Seen| {
+            let token = Fence::next_token(seen.last, seen.now.wall.get());
+            let mut record = seen.record.clone();
+            assert!(matches!(record.ask(seen.now, &want, token), Asked::Granted { .. }));
+            (record, token)
+        };
+        let late = tables.look(&key).await.unwrap().unwrap();
+        let (late_record, late_token) = granted(&late);
+
+        let seen = tables.look(&key).await.unwrap().unwrap();
+        let (record, token) = granted(&seen);
+        let token = token.max(late_token + 1);
+        assert!(tables.grant(&key, &seen, &record, token).await.unwrap());
+        assert!(!tables.grant(&key, &late, &late_record, late_token).await.unwrap_or(false));
+        let held = tables.look(&key).await.unwrap().unwrap();
+        assert!(tables.save(&key, &held, &Record::default()).await.unwrap());
+
+        assert!(!tables.grant(&key, &late, &late_record, late_token).await.unwrap());
+        assert_eq!(tables.look(&key).await.unwrap().unwrap().record, Record::default());
     }
 }
