@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
 use trine_core::{Metrics, Secret, SystemClock};
 use trine_db_shard::{Database, DatabaseName, DbConfig, MysqlBackend, MysqlConfig};
 use trine_lock::conformance::Fixture;
@@ -19,7 +20,12 @@ pub(super) fn open(url: &str) -> Database {
     Database::with_backend("locks", engine, &config)
 }
 
+/// Checks that run together: their leases are short, and a machine that is busy
+/// with all of them renews some too late.
+static TOGETHER: Semaphore = Semaphore::const_new(6);
+
 async fn connect() -> Fixture {
+    let turn = TOGETHER.acquire().await.unwrap();
     let server = MariaDb::shared().await.unwrap();
     let own = server.database().await.unwrap();
     let database = open(&own.url());
@@ -29,7 +35,7 @@ async fn connect() -> Fixture {
         assert_polled(&store, true);
         Arc::new(Observed::new(store, &Metrics::new("lock")))
     };
-    Fixture::new(backend, own).with_slow_store()
+    Fixture::new(backend, (own, turn)).with_slow_store()
 }
 
 trine_lock::conformance_tests!(suite, super::connect);
