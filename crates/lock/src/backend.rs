@@ -1,6 +1,9 @@
 mod events;
 mod memory;
 mod observed;
+mod record;
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+mod sql;
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,6 +19,8 @@ use crate::{
 pub use events::{Event, EventSender, Events};
 pub use memory::MemoryBackend;
 pub use observed::Observed;
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+pub use sql::SqlBackend;
 
 /// The operations that a store must offer. Object-safe on purpose: callers hold
 /// one [`LockService`](crate::LockService) whatever the store is.
@@ -151,6 +156,10 @@ pub struct Want {
     pub label: Option<Arc<str>>,
     /// What to do if it cannot be granted.
     pub mode: Mode,
+    /// Tells this request from all others of the process, however often it is
+    /// asked: what it was granted is not granted again, but answered again, with
+    /// its times from then on.
+    pub nonce: u64,
 }
 
 /// What a store does with what it cannot grant now.
@@ -254,12 +263,24 @@ pub(crate) fn connect(
     config: &LockConfig,
     deps: &LockDeps,
     metrics: &Metrics,
-) -> Arc<dyn LockBackend> {
+) -> Result<Arc<dyn LockBackend>> {
+    let claim_timeout = config.claim_timeout.get();
+    let clock = || Arc::clone(&deps.clock);
     match &config.backend {
         BackendConfig::Memory {} => {
-            let clock = Arc::clone(&deps.clock);
-            let backend = MemoryBackend::open(&deps.name, config.claim_timeout.get(), clock);
-            Arc::new(Observed::new(backend, metrics))
+            let backend = MemoryBackend::open(&deps.name, claim_timeout, clock());
+            Ok(Arc::new(Observed::new(backend, metrics)))
+        }
+        #[cfg(any(feature = "mysql", feature = "sqlite"))]
+        BackendConfig::Sql(store) => {
+            let database = deps.database(&store.database)?.clone();
+            let backend = SqlBackend::open(&deps.name, claim_timeout, clock(), database);
+            Ok(Arc::new(Observed::new(backend, metrics)))
+        }
+        #[cfg(not(any(feature = "mysql", feature = "sqlite")))]
+        BackendConfig::Sql(_) => {
+            Err(crate::ConfigError::one("backend.kind: \"sql\" needs feature mysql or sqlite")
+                .into())
         }
     }
 }

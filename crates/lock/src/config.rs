@@ -51,6 +51,25 @@ pub struct LockConfig {
 pub enum BackendConfig {
     /// In this process; nothing survives its end.
     Memory {},
+    /// In a database that processes share, or the SQLite of this process.
+    /// Needs feature `mysql` or `sqlite`.
+    Sql(SqlConfig),
+}
+
+/// Locks in a database.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct SqlConfig {
+    /// The database service whose global database has the tables.
+    /// Default: `"default"`.
+    pub database: String,
+}
+
+impl Default for SqlConfig {
+    fn default() -> Self {
+        Self { database: "default".to_owned() }
+    }
 }
 
 /// Who is next when a key becomes free.
@@ -89,6 +108,13 @@ impl LockConfig {
     #[must_use]
     pub fn memory() -> Self {
         Self::new(BackendConfig::Memory {})
+    }
+
+    /// Returns the configuration of locks in the database that the host calls
+    /// `database`, with the defaults.
+    #[must_use]
+    pub fn sql(database: impl Into<String>) -> Self {
+        Self::new(BackendConfig::Sql(SqlConfig { database: database.into() }))
     }
 
     /// Returns the configuration of locks over `backend` with the defaults.

@@ -14,6 +14,7 @@
     reason = "checks fail by panicking, like any test"
 )]
 
+mod driven;
 mod exclusion;
 mod leaders;
 mod lifecycle;
@@ -30,12 +31,15 @@ use std::task::Poll;
 use std::time::Duration;
 
 use trine_core::{Claim, Clock, Deadline, ErrorKind, Fence, ManualClock, Span};
+use uuid::Uuid;
 
 use crate::options::terms;
 use crate::{
     AcquireOutcome, Answer, Call, Error, Guard, Key, LockBackend, LockConfig, LockDeps,
     LockOptions, LockService, Mode, Shape, Waiter, Want,
 };
+
+use driven::Driven;
 
 pub use exclusion::*;
 pub use leaders::*;
@@ -90,6 +94,16 @@ impl Fixture {
     pub fn with_clock(mut self, clock: Arc<ManualClock>) -> Self {
         self.deps = self.deps.with_clock(Arc::<ManualClock>::clone(&clock));
         self.clock = Some(clock);
+        self
+    }
+
+    /// Has the calls of the store go on by themselves, as checks that begin a
+    /// call and look what it has done at the store expect it: for stores whose
+    /// answers take time.
+    #[must_use]
+    pub fn with_slow_store(mut self) -> Self {
+        let backend = self.backend;
+        self.backend = Box::new(move || Arc::new(Driven::new(backend())));
         self
     }
 
@@ -177,6 +191,7 @@ impl Fixture {
             waiter: Waiter::new(&process, 0),
             label: None,
             mode,
+            nonce: Uuid::new_v4().as_u64_pair().1,
         }
     }
 
@@ -304,6 +319,7 @@ macro_rules! conformance_tests {
             a_key_is_held_by_one_at_a_time,
             keys_are_independent,
             a_release_says_what_the_store_had,
+            a_request_that_is_asked_again_has_its_grant,
             tokens_grow_however_a_key_changes_hands,
             a_steal_ends_every_grant_and_tells_its_holder,
             several_keys_are_taken_together_or_not_at_all,

@@ -1,3 +1,5 @@
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use trine_core::{Clock, Fence, Jitter, SystemClock};
@@ -17,12 +19,19 @@ pub struct LockDeps {
     /// What spreads the questions to a store that does not tell by itself.
     /// Default: at random.
     pub jitter: Jitter,
+    #[cfg(any(feature = "mysql", feature = "sqlite"))]
+    databases: BTreeMap<Box<str>, trine_db_shard::Database>,
 }
 
 impl Default for LockDeps {
     fn default() -> Self {
-        let (clock, jitter) = (Arc::new(SystemClock), Jitter::random());
-        Self { name: "lock.default".into(), clock, jitter }
+        Self {
+            name: "lock.default".into(),
+            clock: Arc::new(SystemClock),
+            jitter: Jitter::random(),
+            #[cfg(any(feature = "mysql", feature = "sqlite"))]
+            databases: BTreeMap::new(),
+        }
     }
 }
 
@@ -50,6 +59,31 @@ impl LockDeps {
     pub fn with_jitter(mut self, jitter: Jitter) -> Self {
         self.jitter = jitter;
         self
+    }
+
+    /// Adds the database that the configuration calls `name`: the
+    /// [global](trine_db_shard::DbService::global) one of a service, or one of
+    /// the host's own. It is shared, migrated, started and shut down by whoever
+    /// opened it.
+    #[cfg(any(feature = "mysql", feature = "sqlite"))]
+    #[must_use]
+    pub fn with_database(
+        mut self,
+        name: impl Into<Box<str>>,
+        database: &trine_db_shard::Database,
+    ) -> Self {
+        self.databases.insert(name.into(), database.clone());
+        self
+    }
+
+    #[cfg(any(feature = "mysql", feature = "sqlite"))]
+    pub(crate) fn database(&self, name: &str) -> Result<&trine_db_shard::Database, ConfigError> {
+        self.databases.get(name).ok_or_else(|| {
+            let known = self.databases.keys().map(|name| &**name).collect::<Vec<_>>().join(", ");
+            let problem =
+                format!("backend.database: no database `{name}` was given (there are: {known})");
+            ConfigError::one(problem)
+        })
     }
 
     pub(crate) fn check(&self) -> Result<(), ConfigError> {

@@ -117,6 +117,28 @@ pub enum Error {
         #[source]
         cause: Option<BoxError>,
     },
+    /// The store refuses the account what locks need.
+    #[error("{at}: access denied")]
+    Denied {
+        /// Where it failed.
+        at: At,
+        /// What the store said.
+        #[source]
+        cause: BoxError,
+    },
+    /// The database has not the tables of locks.
+    #[error(
+        "{at}: no table `{table}`: apply the migration set `{set}` (`trine_lock::migrations`) \
+         with `trine_db_shard::migrate` or `trine-starter migrate`"
+    )]
+    NoTable {
+        /// Where it failed.
+        at: At,
+        /// The table.
+        table: &'static str,
+        /// The migration set that makes it.
+        set: &'static str,
+    },
     /// The service was shut down.
     #[error("{at}: the service is shut down")]
     Closed {
@@ -164,7 +186,8 @@ impl Error {
         match self {
             Self::Config(_) | Self::Key(_) | Self::Invalid { .. } => ErrorKind::Invalid,
             Self::TimedOut { .. } | Self::Timeout { .. } => ErrorKind::Timeout,
-            Self::Lost { .. } => ErrorKind::Conflict,
+            Self::Lost { .. } | Self::NoTable { .. } => ErrorKind::Conflict,
+            Self::Denied { .. } => ErrorKind::Denied,
             Self::NotRaised { kind, .. } => *kind,
             Self::Unavailable { .. } => ErrorKind::Unavailable,
             Self::Closed { .. } => ErrorKind::Closed,

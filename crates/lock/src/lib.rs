@@ -4,7 +4,8 @@
 //! A process builds one [`LockConfig`], connects one [`LockService`] from it,
 //! and hands out clones. What it holds are guards: each is renewed until it is
 //! released, dropped or lost, and tells when it is. Locks are kept in this
-//! process; other stores implement [`LockBackend`].
+//! process, or in a database that processes share; other stores implement
+//! [`LockBackend`].
 //!
 //! # Example
 //!
@@ -59,19 +60,24 @@
 //!   (`a_key_is_held_by_one_at_a_time`, `reads_share_and_exclude_writes`,
 //!   `permits_are_bounded_and_numbered`; memory:
 //!   `no_addition_is_lost_under_two_locks`,
-//!   `no_schedule_lets_two_believe_that_they_write`).
+//!   `no_schedule_lets_two_believe_that_they_write`; MariaDB:
+//!   `no_addition_of_two_processes_is_lost`).
 //! * What processes see of a store is what one lock with leases would have
 //!   answered, one call after the other, whatever is late, lost or cut off on the
 //!   way (memory: `every_history_of_the_store_in_memory_is_one_of_a_lock`).
 //! * A later grant of a key has a higher token, after a release, an expiry or a
 //!   steal, and whatever the wall clock does
 //!   (`tokens_grow_however_a_key_changes_hands`; memory:
-//!   `a_jump_of_the_wall_clock_changes_nothing_and_tokens_grow`).
+//!   `a_jump_of_the_wall_clock_changes_nothing_and_tokens_grow`; SQLite:
+//!   `tokens_grow_whatever_the_clock_says`; MariaDB, by the server's clock:
+//!   `a_jump_of_a_clients_clock_changes_nothing`).
 //! * Who holds a key keeps it by renewals, and a holder that is silent loses it
 //!   after its ttl (`what_is_held_is_renewed`,
 //!   `an_expired_key_is_given_on_with_a_higher_token`,
 //!   `an_expired_permit_is_given_on`; memory:
-//!   `permits_of_a_process_that_is_cut_off_come_back_after_their_ttl`), except for its least time
+//!   `permits_of_a_process_that_is_cut_off_come_back_after_their_ttl`; MariaDB:
+//!   `the_key_of_a_killed_process_is_given_on_after_its_ttl`,
+//!   `permits_of_a_killed_process_come_back`), except for its least time
 //!   (`a_key_stays_taken_for_its_least_time`,
 //!   `the_key_of_a_holder_that_died_stays_taken_for_its_least_time`). Nothing
 //!   is held for longer than its most (`a_hold_is_over_after_its_most`).
@@ -80,6 +86,16 @@
 //!   `no_holder_believes_in_a_lease_that_the_store_has_let_go`), and a renewal
 //!   that arrives late takes nothing from an extension
 //!   (`an_extension_holds_from_now_on`, `a_late_renewal_shortens_nothing`).
+//! * A hold outlives a restart of the server and a cut of the connection that
+//!   are shorter than its ttl, and the loss of one is told once (MariaDB:
+//!   `what_is_held_outlives_a_restart_of_its_server`,
+//!   `a_short_cut_is_survived_and_a_long_one_is_told`).
+//! * What a store granted though its answer was lost is found by the request
+//!   that is asked again, or given back
+//!   (`a_request_that_is_asked_again_has_its_grant`; MariaDB:
+//!   `a_grant_whose_answer_was_lost_is_found`,
+//!   `a_grant_whose_caller_gave_up_is_given_back`,
+//!   `a_release_whose_answer_was_lost_is_told`).
 //! * A stolen key is told to its holder at once, where losses are pushed, else
 //!   at its next renewal (`a_steal_ends_every_grant_and_tells_its_holder`).
 //! * Who waits is woken when the key is free, processes in turn and within one
@@ -90,7 +106,12 @@
 //!   skipped (`a_dead_waiter_is_skipped`). Readers do not starve a writer
 //!   (`who_waits_to_write_goes_before_later_reads`).
 //! * Where there is push, a hand-off takes two commands however many wait
-//!   (memory: `a_thousand_waiters_cost_two_commands_each`).
+//!   (memory: `a_thousand_waiters_cost_two_commands_each`). Where there is none,
+//!   who waits asks at growing intervals, sooner when the key changes hands and
+//!   in time for its turn (memory: `a_key_that_changes_hands_is_asked_for_more_often`,
+//!   `who_is_next_asks_while_the_key_is_kept_for_it`), and a question that
+//!   changes nothing writes nothing (SQLite:
+//!   `a_question_that_changes_nothing_writes_nothing`).
 //! * A release says what the store had, and frees nobody else's grant
 //!   (`a_release_says_what_the_store_had`).
 //! * Several keys are taken together or not at all, without deadlock
@@ -114,24 +135,27 @@
 //!   takes over (`one_candidate_leads_and_another_takes_over`,
 //!   `a_leader_that_is_lost_leads_no_more`, `a_shutdown_ends_a_candidacy`).
 //! * Dropping a call anywhere leaves no grant and no place in a line
-//!   (`a_dropped_wait_leaves_the_line`; memory:
+//!   (`a_dropped_wait_leaves_the_line`; memory and SQLite:
 //!   `a_call_that_is_dropped_anywhere_leaves_nothing_behind`).
 //! * A shutdown gives everything back and ends every wait
 //!   (`a_shutdown_gives_everything_back_and_ends_the_waits`).
-//! * In this process, memory is bounded by what is held and waited for (memory:
-//!   `no_key_leaves_a_record`).
+//! * A store is bounded by what is held and waited for (memory:
+//!   `no_key_leaves_a_record`; SQLite: `no_key_leaves_a_row`).
 //!
 //! # Not provided
 //!
 //! A stop of code that never waits, and word to a process that is itself
 //! stopped: it may act on a lock that is another's by then, and only the
 //! [`Fence`](trine_core::Fence) that it shows to the resource ends that. A turn
-//! of a read lock into a write lock. Order between calls that only try. A store
-//! that processes share: only [`MemoryBackend`] is here.
+//! of a read lock into a write lock. Order between calls that only try. Grants
+//! that outlive an asynchronous fail-over of their database: the fence decides
+//! there.
 //!
 //! # Feature flags
 //!
 //! * `macros` (default): the attribute `#[locked]`.
+//! * `sqlite`: locks in the SQLite of `trine-db-shard`.
+//! * `mysql`: locks in its MySQL ≥ 8.0.1 or MariaDB ≥ 10.6.
 //! * `conformance`: the suite, for backends of your own.
 //! * `testing`: locks in memory on a clock that tests set, and guards that
 //!   tests take away.
@@ -153,15 +177,19 @@ mod lines;
 mod options;
 mod outcome;
 mod request;
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+mod schema;
 mod service;
 mod shape;
 mod with_lock;
 
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+pub use backend::SqlBackend;
 pub use backend::{
     Answer, Call, Capabilities, Event, EventSender, Events, LockBackend, MemoryBackend, Mode,
     Observed, StoreFacts, StoreStats, Waiter, Want,
 };
-pub use config::{BackendConfig, ConfigError, LockConfig, WaitOrder};
+pub use config::{BackendConfig, ConfigError, LockConfig, SqlConfig, WaitOrder};
 pub use deps::LockDeps;
 pub use election::{Election, Leader, Leadership};
 pub use error::{At, Error, Result, Unavailable};
@@ -171,6 +199,8 @@ pub use holder::{HeldKey, Holder, HolderState, Page};
 pub use key::{InvalidKey, Key};
 pub use options::LockOptions;
 pub use outcome::{AcquireOutcome, ReleaseOutcome, TryAcquireOutcome};
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+pub use schema::migrations;
 pub use service::LockService;
 pub use shape::Shape;
 #[cfg(feature = "macros")]

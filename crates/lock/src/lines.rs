@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use trine_core::{Backoff, Moment};
 
-use crate::{Holder, Key, Shape};
+use crate::{Holder, HolderState, Key, Shape};
 
 /// Which line of this process: a key, and 0 or with `order = first_come` a
 /// number of the call's own.
@@ -33,7 +33,7 @@ struct Line {
     is_free: bool,
     /// Who had the key, and when that was said.
     holder: Option<(Holder, Moment)>,
-    /// Refusals since the last grant.
+    /// Refusals since the last grant, fewer when others had the key meanwhile.
     refusals: u32,
 }
 
@@ -56,6 +56,9 @@ pub(crate) enum Turn {
 
 /// Least time between two questions of one line that nothing was told for.
 const LEAST_POLL: Duration = Duration::from_millis(10);
+
+/// Refusals after which the wait for the next question grows no more.
+const LONGEST_GROWTH: u32 = 5;
 
 impl Lines {
     /// Returns no lines; a store that does not push is asked again and again,
@@ -137,10 +140,15 @@ impl Lines {
         retry_in: Duration,
     ) {
         self.with(id, |line| {
+            // A key that changes hands is held for short times.
+            let before = line.holder.as_ref().and_then(|(holder, _)| token(holder));
+            if token(holder).zip(before).is_some_and(|(token, before)| token != before) {
+                line.refusals /= 2;
+            }
             let refusals = line.refusals;
             let polling = self.polling.as_ref();
             let polling = polling.map(|backoff| backoff.delay(refusals));
-            line.refusals = refusals.saturating_add(1);
+            line.refusals = (refusals + 1).min(LONGEST_GROWTH);
             line.registered = Some(shape);
             let delay = polling.map_or(retry_in, |delay| delay.min(retry_in));
             line.retry_at = Some(now + delay.max(LEAST_POLL));
@@ -175,6 +183,22 @@ impl Lines {
         });
     }
 
+    /// Wakes who came first to this key, if the store does not tell: this process
+    /// has given it back.
+    pub(crate) fn released(&self, key: &Key) {
+        if self.polling.is_none() {
+            return;
+        }
+        let mut lines = self.lock();
+        let mut lines = lines.range_mut((key.clone(), 0)..=(key.clone(), u64::MAX));
+        if let Some((_, line)) = lines.find(|(_, line)| !line.waiting.is_empty()) {
+            line.is_free = true;
+            if let Some(first) = line.waiting.front() {
+                first.wake.notify_one();
+            }
+        }
+    }
+
     /// Wakes everybody who may share what this owner was given.
     pub(crate) fn wake_owner(&self, key: &Key, owner: &Arc<str>) {
         let lines = self.lock();
@@ -206,5 +230,13 @@ impl Lines {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<LineId, Line>> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Which grant a holder has.
+fn token(holder: &Holder) -> Option<u64> {
+    match holder.state {
+        HolderState::Holding { token } | HolderState::Kept { token } => Some(token),
+        HolderState::Next => None,
     }
 }

@@ -5,6 +5,7 @@ mod place;
 mod question;
 
 use std::fmt;
+use std::hash::RandomState;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -52,7 +53,9 @@ pub(crate) struct Shared {
     clock: Arc<dyn Clock>,
     /// This process, as others see it.
     process: Arc<str>,
-    lines: Arc<Lines>,
+    pub(crate) lines: Arc<Lines>,
+    /// What makes the numbers of requests random.
+    nonces: RandomState,
     lifecycle: Lifecycle,
     metrics: Metrics,
     waits: Waits,
@@ -77,7 +80,7 @@ impl LockService {
         config.validate()?;
         deps.check()?;
         let metrics = Metrics::new("lock");
-        let backend = connect(config, &deps, &metrics);
+        let backend = connect(config, &deps, &metrics)?;
         Ok(Self::assemble(backend, config, deps, metrics))
     }
 
@@ -115,7 +118,9 @@ impl LockService {
         deps: LockDeps,
         metrics: Metrics,
     ) -> Self {
-        let polling = Backoff::new(FIRST_POLL, LONGEST_POLL).with_jitter(deps.jitter);
+        // Who is next must ask while the key is kept for it.
+        let longest = LONGEST_POLL.min(config.claim_timeout.get() / 2);
+        let polling = Backoff::new(FIRST_POLL, longest).with_jitter(deps.jitter);
         let polling = (!backend.capabilities().push).then_some(polling);
         let shared = Arc::new(Shared {
             lifecycle: Lifecycle::new(&*deps.name),
@@ -128,6 +133,7 @@ impl LockService {
             clock: deps.clock,
             process: engine::process(),
             lines: Arc::new(Lines::new(polling)),
+            nonces: RandomState::new(),
             metrics,
             closing: CancellationToken::new(),
             engine: OnceLock::new(),

@@ -1,20 +1,18 @@
-mod record;
-
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use smallvec::SmallVec;
-use trine_core::{BoxError, Claim, Clock, Deadline, Durability, Fence, Moment, Renewal};
+use trine_core::{Claim, Clock, Deadline, Durability, Fence, Renewal};
 use uuid::Uuid;
 
-use self::record::{Now, Record};
+use super::record::{Asked, GrantName, Now, Record};
 use super::{
-    Answer, Call, Capabilities, Event, EventSender, Events, LockBackend, Mode, StoreFacts,
-    StoreStats, Waiter, Want,
+    Answer, Call, Capabilities, Event, EventSender, Events, LockBackend, StoreFacts, StoreStats,
+    Waiter, Want,
 };
 use crate::{At, Error, Key, Page, ReleaseOutcome, Result};
 
@@ -98,23 +96,8 @@ impl Store {
     }
 
     fn now(&self) -> Now {
-        let (moment, wall) = (self.clock.now(), self.clock.wall());
-        Now { moment, wall, claim_timeout: self.claim_timeout }
-    }
-
-    /// Returns the locked key of a fence that this store made.
-    fn locked<'a>(&self, fence: &'a Fence) -> Option<&'a str> {
-        let rest = fence.key().strip_prefix(&*self.name)?.strip_prefix('/')?;
-        Some(rest.split_once('#').map_or(rest, |(key, _number)| key))
-    }
-
-    fn fence(&self, key: &Key, slot: Option<u32>, token: u64) -> Result<Fence, BoxError> {
-        let name = &self.name;
-        let text = match slot {
-            Some(slot) => format!("{name}/{key}#{slot}"),
-            None => format!("{name}/{key}"),
-        };
-        Ok(Fence::new(text, token)?)
+        let (time, wall) = (self.clock.now().into(), self.clock.wall().into());
+        Now { time, wall, claim_timeout: self.claim_timeout }
     }
 }
 
@@ -188,45 +171,35 @@ impl LockBackend for MemoryBackend {
         let mut state = self.lock(call)?;
         let now = self.store.now();
         state.sweep(now);
-        let token = Fence::next_token(state.last, micros(now.wall));
+        let token = Fence::next_token(state.last, now.wall.get());
         state.records.entry(want.key.clone()).or_default();
-        let granted = state.with(now, want.key.as_str(), |record| {
-            let stolen = if want.mode == Mode::Steal { record.end_all() } else { Vec::new() };
-            let granted = if record.is_free_for(want) {
-                let slot = record.slot(want.shape);
-                let fence = self.store.fence(&want.key, slot, token);
-                Ok(fence.inspect(|fence| record.grant(now, want, slot, fence)))
-            } else {
-                Err(record.refuse(now, want))
-            };
-            (stolen, granted)
-        });
-        let Some((stolen, granted)) = granted else {
-            let cause = "the record of a key that was just made is gone".into();
-            return Err(Error::Internal { at: self.at(call), cause });
-        };
-        for (process, fence) in stolen {
-            state.listeners.lost(&process, fence);
-        }
-        match granted {
-            Ok(Ok(fence)) => {
-                state.last = token;
-                Ok(Answer::Granted(fence))
+        let asked = state.with(now, want.key.as_str(), |record| record.ask(now, want, token));
+        let (name, ended) = match asked {
+            Some(Asked::Granted { name, ended }) => (name, ended),
+            Some(Asked::Held(held)) => return Ok(held),
+            None => {
+                let cause = "the record of a key that was just made is gone".into();
+                return Err(Error::Internal { at: self.at(call), cause });
             }
-            Ok(Err(cause)) => Err(Error::Internal { at: self.at(call), cause }),
-            Err(held) => Ok(held),
+        };
+        state.last = token;
+        let fence = |name: GrantName| {
+            let fence = name.fence(&self.store.name, &want.key);
+            fence.map_err(|cause| Error::Internal { at: self.at(call), cause })
+        };
+        for (process, ended) in ended {
+            state.listeners.lost(&process, fence(ended)?);
         }
+        Ok(Answer::Granted(fence(name)?))
     }
 
     async fn renew(&self, call: Call, claims: &[Claim]) -> Result<Vec<Renewal>> {
         let mut state = self.lock(call)?;
         let now = self.store.now();
         let renewals = claims.iter().map(|claim| {
-            let fence = claim.fence();
-            let renewed = self
-                .store
-                .locked(fence)
-                .and_then(|key| state.with(now, key, |record| record.renew(now.moment, claim)));
+            let renewed = GrantName::of(&self.store.name, claim.fence()).and_then(|(key, name)| {
+                state.with(now, key, |record| record.renew(now.time, name, claim))
+            });
             if renewed == Some(true) { Renewal::Renewed } else { Renewal::Gone }
         });
         Ok(renewals.collect())
@@ -236,11 +209,10 @@ impl LockBackend for MemoryBackend {
         let mut state = self.lock(call)?;
         let now = self.store.now();
         let outcomes = claims.iter().map(|claim| {
-            let fence = claim.fence();
-            let released = self
-                .store
-                .locked(fence)
-                .and_then(|key| state.with(now, key, |record| record.release(now.moment, fence)));
+            let released =
+                GrantName::of(&self.store.name, claim.fence()).and_then(|(key, name)| {
+                    state.with(now, key, |record| record.release(now.time, name))
+                });
             released.unwrap_or(ReleaseOutcome::NotHeld)
         });
         Ok(outcomes.collect())
@@ -300,14 +272,4 @@ impl LockBackend for MemoryBackend {
     async fn close(&self, _deadline: Deadline) {
         self.is_closed.store(true, Ordering::Relaxed);
     }
-}
-
-fn micros(wall: SystemTime) -> u64 {
-    let since = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_micros()).unwrap_or(Fence::MAX_TOKEN)
-}
-
-/// What is left until a moment.
-fn left(now: Moment, until: Moment) -> Duration {
-    until.saturating_since(now)
 }

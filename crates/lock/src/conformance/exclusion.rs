@@ -1,6 +1,6 @@
 use super::{
-    ErrorKind, Fixture, Mode, Shape, TTL, acquire, any, assert_kind, begin, guard, in_time,
-    is_free, once, pin,
+    Answer, Call, ErrorKind, Fixture, Mode, Shape, TTL, acquire, any, assert_kind, begin, guard,
+    in_time, is_free, once, pin,
 };
 use crate::{AcquireOutcome, HolderState, ReleaseOutcome, TryAcquireOutcome};
 
@@ -42,6 +42,26 @@ pub async fn a_release_says_what_the_store_had(fixture: Fixture) {
     assert_eq!(held.release().await.unwrap(), ReleaseOutcome::Released);
     let never = trine_core::Fence::new("lock.default/never", 1).unwrap();
     assert_eq!(fixture.release(never).await, ReleaseOutcome::NotHeld);
+}
+
+/// So that nothing is left of an answer that was lost. The second answer counts
+/// from when it was asked for.
+pub async fn a_request_that_is_asked_again_has_its_grant(fixture: Fixture) {
+    let locks = fixture.start().await;
+    let backend = (fixture.backend)();
+    let want = Fixture::want("k", Shape::Write, Mode::Try);
+    let first = backend.acquire(Call::new("acquire"), &want).await.unwrap();
+    fixture.pass(TTL / 2).await;
+    let again = backend.acquire(Call::new("acquire"), &want).await.unwrap();
+    assert!(matches!(&first, Answer::Granted(_)), "{first:?}");
+    assert_eq!(first, again);
+    let another = Fixture::want("k", Shape::Write, Mode::Try);
+    let other = backend.acquire(Call::new("acquire"), &another).await.unwrap();
+    assert!(matches!(&other, Answer::Held { .. }), "{other:?}");
+    fixture.pass(TTL * 3 / 4).await;
+    assert!(!is_free(&locks, "k").await);
+    fixture.pass(TTL / 4).await;
+    assert!(is_free(&locks, "k").await);
 }
 
 /// Release, expiry and steal; under other keys too.

@@ -97,12 +97,17 @@ pub async fn a_body_is_dropped_when_the_lock_is_lost(fixture: Fixture) {
     }
     let (a, b) = (fixture.start().await, fixture.start().await);
     let dropped = AtomicBool::new(false);
+    let began = tokio::sync::Notify::new();
     let body = async |_: &crate::Guard| {
         let _dropped = Dropped(&dropped);
+        began.notify_one();
         std::future::pending::<Result<(), Error>>().await
     };
     let mut running = pin!(a.with_lock("k").run(body));
-    begin(&mut running).await;
+    tokio::select! {
+        ended = &mut running => super::panic_with(&format!("{ended:?}")),
+        () = in_time(began.notified()) => {}
+    }
     let stolen = b.steal("k", any()).await.unwrap();
     if !a.capabilities().push_loss {
         fixture.pass(super::TTL / 2).await;

@@ -1,3 +1,5 @@
+use trine_core::Moment;
+
 use super::{
     CLAIM, Duration, Fixture, LockService, Mode, Shape, TTL, acquire, any, begin, guard, in_time,
     is_free, pin, until_waiting,
@@ -25,7 +27,8 @@ pub async fn a_release_wakes_who_waits(fixture: Fixture) {
 pub async fn waiters_of_a_process_come_in_their_order(fixture: Fixture) {
     let locks = fixture.start().await;
     let held = acquire(&locks, "k").await;
-    let order = come_in_turn(&[&locks, &locks, &locks, &locks], held).await;
+    let calls = [(&locks, 1), (&locks, 1), (&locks, 1), (&locks, 1)];
+    let order = come_in_turn(&calls, held).await;
     assert_eq!(order, [0, 1, 2, 3]);
 }
 
@@ -33,7 +36,7 @@ pub async fn waiters_of_a_process_come_in_their_order(fixture: Fixture) {
 pub async fn processes_take_turns(fixture: Fixture) {
     let (a, b) = (fixture.start().await, fixture.start().await);
     let held = acquire(&b, "k").await;
-    assert_eq!(come_in_turn(&[&a, &a, &b], held).await, [0, 2, 1]);
+    assert_eq!(come_in_turn(&[(&a, 1), (&a, 1), (&b, 2)], held).await, [0, 2, 1]);
 }
 
 /// With `order = first_come`.
@@ -42,14 +45,15 @@ pub async fn who_came_first_is_first_if_told(fixture: Fixture) {
     let a = fixture.start_with(first_come).await;
     let b = fixture.start_with(first_come).await;
     let held = acquire(&b, "k").await;
-    assert_eq!(come_in_turn(&[&a, &a, &b, &a], held).await, [0, 1, 2, 3]);
+    assert_eq!(come_in_turn(&[(&a, 1), (&a, 2), (&b, 3), (&a, 4)], held).await, [0, 1, 2, 3]);
 }
 
-/// Lets a call of each of them wait, and says in which order they had the key.
-async fn come_in_turn(processes: &[&LockService], held: crate::Guard) -> Vec<usize> {
+/// Lets a call of each of them wait until the store has so many in line, and
+/// says in which order they had the key.
+async fn come_in_turn(processes: &[(&LockService, u64)], held: crate::Guard) -> Vec<usize> {
     let order = std::sync::Mutex::new(Vec::new());
     let mut calls = Vec::new();
-    for (place, locks) in processes.iter().enumerate() {
+    for (place, (locks, waiters)) in processes.iter().enumerate() {
         let order = &order;
         let mut call = Box::pin(async move {
             let held = acquire(locks, "k").await;
@@ -57,6 +61,7 @@ async fn come_in_turn(processes: &[&LockService], held: crate::Guard) -> Vec<usi
             held.release().await.unwrap();
         });
         begin(&mut call.as_mut()).await;
+        until_waiting(locks, "k", *waiters).await;
         calls.push(call);
     }
     held.release().await.unwrap();
@@ -74,6 +79,18 @@ pub async fn a_wait_that_ends_says_who_holds(fixture: Fixture) {
         let mut call = Box::pin(b.acquire("k", any().with_wait(wait)));
         begin(&mut call.as_mut()).await;
         calls.push(call);
+    }
+    // Without any answer it could not say who.
+    let id = (super::key("k"), 0);
+    let answered = async {
+        while b.shared.lines.holder(&id, Moment::from_elapsed(Duration::ZERO)).is_none() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        _ = futures_util::future::join_all(&mut calls) => super::panic_with("it did not wait"),
+        () = in_time(answered) => {}
     }
     fixture.pass(wait).await;
     for call in calls {

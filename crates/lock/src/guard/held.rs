@@ -75,6 +75,7 @@ impl Grip {
         let claims = std::slice::from_ref(lease.claim());
         let outcomes = shared.backend.release(Call::new(OPERATION), claims).await?;
         lease.given_back();
+        shared.lines.released(&held.key);
         outcomes.first().copied().ok_or_else(|| Error::Internal {
             at: shared.at(OPERATION),
             cause: "the store answered nothing".into(),

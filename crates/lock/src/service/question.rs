@@ -1,3 +1,4 @@
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,6 +53,7 @@ impl LockService {
             waiter: Waiter::new(&shared.process, lane),
             label: terms.label.clone(),
             mode: Mode::Try,
+            nonce: shared.nonces.hash_one(shared.lines.lane()),
         };
         let engine = self.engine(operation)?.clone();
         Ok(Ask { operation, call: self.call(operation), want, owner: terms.owner.clone(), engine })

@@ -14,4 +14,5 @@ mod history;
 mod locked;
 mod memory;
 mod readme;
+mod sql;
 mod support;

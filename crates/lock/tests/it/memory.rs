@@ -3,6 +3,7 @@
 
 mod bounds;
 mod faults;
+mod polling;
 mod schedules;
 
 use std::sync::Arc;
