@@ -1,6 +1,8 @@
 mod events;
 mod memory;
 mod observed;
+#[cfg(feature = "redis")]
+mod redis;
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,6 +18,8 @@ use crate::{
 pub use events::{Event, EventSender, Events};
 pub use memory::MemoryBackend;
 pub use observed::Observed;
+#[cfg(feature = "redis")]
+pub use redis::RedisBackend;
 
 /// The operations that a store must offer. Object-safe on purpose: callers hold
 /// one [`LockService`](crate::LockService) whatever the store is.
@@ -254,12 +258,23 @@ pub(crate) fn connect(
     config: &LockConfig,
     deps: &LockDeps,
     metrics: &Metrics,
-) -> Arc<dyn LockBackend> {
-    match &config.backend {
+) -> Result<Arc<dyn LockBackend>> {
+    Ok(match &config.backend {
         BackendConfig::Memory {} => {
             let clock = Arc::clone(&deps.clock);
             let backend = MemoryBackend::open(&deps.name, config.claim_timeout.get(), clock);
             Arc::new(Observed::new(backend, metrics))
         }
-    }
+        #[cfg(feature = "redis")]
+        BackendConfig::Redis(store) => {
+            let backend =
+                RedisBackend::open(&deps.name, deps.redis(&store.connection)?, store, config)?;
+            Arc::new(Observed::new(backend, metrics))
+        }
+        #[cfg(not(feature = "redis"))]
+        BackendConfig::Redis(_) => {
+            let problem = "backend.kind: \"redis\" needs feature redis of trine-lock";
+            return Err(crate::ConfigError::one(problem).into());
+        }
+    })
 }

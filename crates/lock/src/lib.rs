@@ -126,11 +126,13 @@ mod service;
 mod shape;
 mod with_lock;
 
+#[cfg(feature = "redis")]
+pub use backend::RedisBackend;
 pub use backend::{
     Answer, Call, Capabilities, Event, EventSender, Events, LockBackend, MemoryBackend, Mode,
     Observed, StoreFacts, StoreStats, Waiter, Want,
 };
-pub use config::{BackendConfig, ConfigError, LockConfig, WaitOrder};
+pub use config::{AfterLoss, BackendConfig, ConfigError, LockConfig, RedisStoreConfig, WaitOrder};
 pub use deps::LockDeps;
 pub use election::{Election, Leader, Leadership};
 pub use error::{At, Error, Result, Unavailable};

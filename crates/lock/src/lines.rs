@@ -57,6 +57,10 @@ pub(crate) enum Turn {
 /// Least time between two questions of one line that nothing was told for.
 const LEAST_POLL: Duration = Duration::from_millis(10);
 
+/// Between the questions of two lines after something was missed: the lines of
+/// a process ask 10,000 times a second at most.
+const BETWEEN_MISSED: Duration = Duration::from_micros(100);
+
 impl Lines {
     /// Returns no lines; a store that does not push is asked again and again,
     /// with waits of `polling`.
@@ -173,6 +177,19 @@ impl Lines {
                 first.wake.notify_one();
             }
         });
+    }
+
+    /// Has every line ask the store once more, one after the other: any of them
+    /// may have been told that its key is free.
+    pub(crate) fn missed(&self, now: Moment) {
+        let mut due = now;
+        for line in self.lock().values_mut() {
+            if let (Some(first), Some(retry_at)) = (line.waiting.front(), &mut line.retry_at) {
+                *retry_at = due.min(*retry_at);
+                due = due + BETWEEN_MISSED;
+                first.wake.notify_one();
+            }
+        }
     }
 
     /// Wakes everybody who may share what this owner was given.

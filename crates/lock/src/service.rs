@@ -77,7 +77,7 @@ impl LockService {
         config.validate()?;
         deps.check()?;
         let metrics = Metrics::new("lock");
-        let backend = connect(config, &deps, &metrics);
+        let backend = connect(config, &deps, &metrics)?;
         Ok(Self::assemble(backend, config, deps, metrics))
     }
 

@@ -2,6 +2,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::Notify;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use trine_core::Fence;
 
 use crate::Key;
@@ -19,6 +20,9 @@ pub enum Event {
     },
     /// The grant was ended by another.
     Lost(Fence),
+    /// What was told for a while was not heard: everything that may have been
+    /// is asked again.
+    Missed,
 }
 
 /// What a store tells one process. The same thing is told once however often it
@@ -27,12 +31,14 @@ pub enum Event {
 #[derive(Debug)]
 pub struct Events {
     mailbox: Arc<Mailbox>,
+    _gone: DropGuard,
 }
 
 /// Where a store puts what it tells one process.
 #[derive(Clone, Debug)]
 pub struct EventSender {
     mailbox: Weak<Mailbox>,
+    gone: CancellationToken,
 }
 
 #[derive(Debug, Default)]
@@ -46,7 +52,9 @@ impl Events {
     #[must_use]
     pub fn channel() -> (EventSender, Self) {
         let mailbox = Arc::new(Mailbox::default());
-        (EventSender { mailbox: Arc::downgrade(&mailbox) }, Self { mailbox })
+        let gone = CancellationToken::new();
+        let sender = EventSender { mailbox: Arc::downgrade(&mailbox), gone: gone.clone() };
+        (sender, Self { mailbox, _gone: gone.drop_guard() })
     }
 
     /// Waits for the next events, in no order.
@@ -72,6 +80,11 @@ impl EventSender {
         mailbox.lock().insert(event);
         mailbox.arrived.notify_one();
         true
+    }
+
+    /// Waits until nobody listens any more.
+    pub async fn closed(&self) {
+        self.gone.cancelled().await;
     }
 
     /// Tells whether nobody listens any more.

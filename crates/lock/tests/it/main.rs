@@ -6,4 +6,7 @@ mod config;
 mod handles;
 mod memory;
 mod readme;
+mod redis;
+mod redis_cluster;
+mod redis_sentinel;
 mod support;
