@@ -29,6 +29,9 @@ struct Line {
     registered: Option<Shape>,
     /// When to ask again though nothing was told; `None` means at once.
     retry_at: Option<Moment>,
+    /// When to ask again as the store has told since it was last asked, maybe
+    /// before its answer came.
+    later: Option<Moment>,
     /// Whether the store said that the key is free, since it was last asked.
     is_free: bool,
     /// Who had the key, and when that was said.
@@ -126,7 +129,7 @@ impl Lines {
         if waits_until.is_some() {
             return Turn::Wait(waits_until);
         }
-        line.is_free = false;
+        (line.is_free, line.later) = (false, None);
         Turn::Ask { next: line.waiting.get(1).map(|next| next.shape) }
     }
 
@@ -147,7 +150,8 @@ impl Lines {
             line.refusals = refusals.saturating_add(1);
             line.registered = Some(shape);
             let delay = polling.map_or(retry_in, |delay| delay.min(retry_in));
-            line.retry_at = Some(now + delay.max(LEAST_POLL));
+            let retry_at = now + delay.max(LEAST_POLL);
+            line.retry_at = Some(line.later.map_or(retry_at, |later| later.min(retry_at)));
             line.holder = Some((holder.clone(), now));
         });
     }
@@ -174,6 +178,17 @@ impl Lines {
         self.with(id, |line| {
             line.is_free = true;
             if let Some(first) = line.waiting.front() {
+                first.wake.notify_one();
+            }
+        });
+    }
+
+    /// Has a line ask by itself after `retry_in` if it is not told before.
+    pub(crate) fn later(&self, id: &LineId, now: Moment, retry_in: Duration) {
+        self.with(id, |line| {
+            line.later = Some(now + retry_in.max(LEAST_POLL));
+            if let (Some(first), Some(_)) = (line.waiting.front(), line.retry_at) {
+                line.retry_at = line.later;
                 first.wake.notify_one();
             }
         });

@@ -1,5 +1,6 @@
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -20,6 +21,16 @@ pub enum Event {
     },
     /// The grant was ended by another.
     Lost(Fence),
+    /// There is nothing to ask before so long, if nothing else is told: another
+    /// is next and has so long to come, or has come.
+    Later {
+        /// The key.
+        key: Key,
+        /// The lane.
+        lane: u64,
+        /// When to ask by oneself.
+        retry_in: Duration,
+    },
     /// What was told for a while was not heard: everything that may have been
     /// is asked again.
     Missed,
@@ -43,8 +54,15 @@ pub struct EventSender {
 
 #[derive(Debug, Default)]
 struct Mailbox {
-    events: Mutex<HashSet<Event>>,
+    events: Mutex<Waiting>,
     arrived: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    events: HashSet<Event>,
+    /// Of these the last one counts.
+    later: HashMap<(Key, u64), Duration>,
 }
 
 impl Events {
@@ -63,7 +81,13 @@ impl Events {
     pub async fn next(&self) -> HashSet<Event> {
         loop {
             let arrived = self.mailbox.arrived.notified();
-            let events = std::mem::take(&mut *self.mailbox.lock());
+            let Waiting { mut events, later } = std::mem::take(&mut *self.mailbox.lock());
+            let later = later.into_iter();
+            events.extend(later.map(|((key, lane), retry_in)| Event::Later {
+                key,
+                lane,
+                retry_in,
+            }));
             if !events.is_empty() {
                 return events;
             }
@@ -77,7 +101,16 @@ impl EventSender {
     #[must_use]
     pub fn tell(&self, event: Event) -> bool {
         let Some(mailbox) = self.mailbox.upgrade() else { return false };
-        mailbox.lock().insert(event);
+        let mut waiting = mailbox.lock();
+        match event {
+            Event::Later { key, lane, retry_in } => {
+                waiting.later.insert((key, lane), retry_in);
+            }
+            event => {
+                waiting.events.insert(event);
+            }
+        }
+        drop(waiting);
         mailbox.arrived.notify_one();
         true
     }
@@ -95,7 +128,7 @@ impl EventSender {
 }
 
 impl Mailbox {
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<Event>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Waiting> {
         self.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

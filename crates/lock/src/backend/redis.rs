@@ -105,7 +105,7 @@ impl RedisBackend {
             bar,
             claim_timeout: config.claim_timeout.get(),
             hearing: Hearing::default(),
-            questions: AtomicI64::new(0),
+            questions: AtomicI64::new(first_question()),
         };
         Ok(Self {
             store: Arc::new(store),
@@ -446,6 +446,13 @@ impl LockBackend for RedisBackend {
         self.is_closed.store(true, Ordering::Relaxed);
         self.tasks.shutdown(deadline).await;
     }
+}
+
+/// Returns where the numbers of questions begin: two stores in one process name
+/// none alike.
+fn first_question() -> i64 {
+    i64::from(u32::from_le_bytes(uuid::Uuid::new_v4().as_bytes()[..4].try_into().unwrap_or([0; 4])))
+        << 20
 }
 
 /// Tells whether a question may have been answered to nobody.

@@ -46,6 +46,9 @@ fn listen(shared: &Shared, keeper: &LeaseKeeper) {
                     for event in events.next().await {
                         match event {
                             Event::Free { key, lane } => lines.free(&(key, lane)),
+                            Event::Later { key, lane, retry_in } => {
+                                lines.later(&(key, lane), clock.now(), retry_in);
+                            }
                             Event::Lost(fence) => registry.lost(&fence),
                             Event::Missed => {
                                 lines.missed(clock.now());

