@@ -199,6 +199,7 @@ impl Lines {
     pub(crate) fn missed(&self, now: Moment) {
         let mut due = now;
         for line in self.lock().values_mut() {
+            line.later = Some(line.later.map_or(due, |later| later.min(due)));
             if let (Some(first), Some(retry_at)) = (line.waiting.front(), &mut line.retry_at) {
                 *retry_at = due.min(*retry_at);
                 due = due + BETWEEN_MISSED;

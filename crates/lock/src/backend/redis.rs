@@ -199,6 +199,20 @@ impl RedisBackend {
         (answers, failure)
     }
 
+    /// Asks a question again whose answer was lost: the server knows it.
+    async fn ask_again(&self, question: &Command) -> trine_redis::Result<Value> {
+        let (backoff, until) = (Backoff::new(FIRST_RETRY, LONGEST_RETRY), Instant::now() + INSIST);
+        let mut failure = 0;
+        loop {
+            sleep(backoff.delay(failure)).await;
+            failure += 1;
+            match self.store.pool.run(question).await {
+                Err(error) if Instant::now() < until && may_be_answered(&error) => {}
+                reply => return reply,
+            }
+        }
+    }
+
     /// Gives back in the background what a question may have been granted whose
     /// answer was lost, until that has succeeded or the grant is over.
     fn give_up(&self, want: &Want, question: i64) {
@@ -224,6 +238,9 @@ impl RedisBackend {
 /// Between two attempts to give back what nobody knows of.
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LONGEST_RETRY: Duration = Duration::from_secs(2);
+
+/// For how long a question is asked again whose answer was lost.
+const INSIST: Duration = Duration::from_secs(1);
 
 /// In the place of a lane and of a question where none is meant.
 const NO_LANE: i64 = -1;
@@ -330,8 +347,7 @@ impl LockBackend for RedisBackend {
         let command = self.store.question(want, number);
         let mut reply = within(call, self.store.pool.run(&command)).await;
         if reply.as_ref().is_err_and(is_unknown) {
-            // The server knows it again.
-            reply = within(call, self.store.pool.run(&command)).await;
+            reply = within(call, self.ask_again(&command)).await;
             if reply.is_err() {
                 self.give_up(want, number);
             }
@@ -446,6 +462,11 @@ impl LockBackend for RedisBackend {
         self.is_closed.store(true, Ordering::Relaxed);
         self.tasks.shutdown(deadline).await;
     }
+}
+
+/// Tells whether the same question may be answered soon.
+fn may_be_answered(error: &trine_redis::Error) -> bool {
+    is_unknown(error) || matches!(error, trine_redis::Error::Unavailable { .. })
 }
 
 /// Returns where the numbers of questions begin: two stores in one process name

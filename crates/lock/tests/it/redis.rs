@@ -2,6 +2,10 @@
 //! what becomes of locks when the server or the network does not do its part.
 
 mod account;
+mod bounds;
+mod faults;
+mod lost;
+mod waits;
 
 use trine_core::Secret;
 use trine_lock::conformance::Fixture;

@@ -104,7 +104,9 @@ impl Ear {
     /// What was published before it heard, it has missed.
     fn hears(&self, hears: bool) {
         self.store.hearing.set(&self.process, hears);
-        self.tell(Event::Missed);
+        if hears {
+            self.tell(Event::Missed);
+        }
     }
 
     fn tell(&self, event: Event) {

@@ -75,7 +75,7 @@ impl Opened {
     }
 
     /// Shuts both down, which would wait for a call that is never over.
-    pub(crate) async fn close(self) {
+    pub(crate) async fn close(&self) {
         let began = Instant::now();
         self.locks.shutdown(Deadline::after(PATIENCE)).await.unwrap();
         self.redis.shutdown(Deadline::after(PATIENCE)).await.unwrap();
@@ -127,4 +127,16 @@ pub(crate) fn assert_kind<T: std::fmt::Debug>(
     let error = result.unwrap_err();
     assert_eq!(error.kind(), kind, "{error:?}");
     error
+}
+
+/// Returns how many keys have a record on the server.
+pub(crate) async fn records(server: &trine_testkit::Redis) -> i64 {
+    const COUNT: &str = "local count = 0
+        for _, hash in ipairs(redis.call('KEYS', '*:lock.default:{*')) do
+          for _, field in ipairs(redis.call('HKEYS', hash)) do
+            if string.sub(field, 1, 2) == 'k:' then count = count + 1 end
+          end
+        end
+        return count";
+    server.admin(&["EVAL", COUNT, "0"]).await.unwrap().integer().unwrap()
 }
