@@ -6,7 +6,8 @@ use trine_lock::conformance::Fixture;
 use trine_redis::RedisConfig;
 use trine_testkit::RedisSentinel;
 
-use crate::support::redis::fixture;
+use crate::support::failover::hold_over;
+use crate::support::redis::{fixture, hasty};
 
 async fn connect() -> Fixture {
     let servers = RedisSentinel::shared().await.unwrap();
@@ -16,3 +17,16 @@ async fn connect() -> Fixture {
 }
 
 trine_lock::conformance_tests!(suite, super::connect);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_next_master_grants_nothing_for_the_margin_and_then_higher_tokens() {
+    let servers = RedisSentinel::start().await.unwrap();
+    let addresses = servers.addresses();
+    let urls = addresses.iter().map(|address| Secret::new(format!("redis://{address}")));
+    let config = hasty(RedisConfig::sentinel("test:it", servers.master_name(), urls));
+    let kill = async || {
+        let old = servers.kill_master().await.unwrap();
+        servers.wait_for_failover(old).await.unwrap();
+    };
+    hold_over(&config, kill).await;
+}

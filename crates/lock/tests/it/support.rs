@@ -1,6 +1,7 @@
 //! A store that is watched, deaf, slow or forgetful; and what the tests on Redis
 //! share.
 
+pub(crate) mod failover;
 pub(crate) mod redis;
 
 use std::collections::BTreeMap;

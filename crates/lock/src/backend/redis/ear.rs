@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use trine_core::{Backoff, Outage, Report};
-use trine_redis::{Subscription, SubscriptionEvent};
+use trine_redis::{Command, Subscription, SubscriptionEvent};
 
 use super::Store;
 use super::place::Word;
@@ -81,7 +81,7 @@ impl Ear {
 
     /// Returns when the connection is gone for good.
     async fn follow(&self, mut subscription: Subscription) {
-        self.hears(true);
+        self.hears(true).await;
         while let Some(event) = subscription.next().await {
             match event {
                 SubscriptionEvent::Message { payload, .. } => {
@@ -94,18 +94,30 @@ impl Ear {
                         None => tracing::debug!("a process was told what it does not know"),
                     }
                 }
-                SubscriptionEvent::Gap { is_over } => self.hears(is_over),
+                SubscriptionEvent::Gap { is_over } => self.hears(is_over).await,
                 _ => {}
             }
         }
-        self.hears(false);
+        self.hears(false).await;
     }
 
     /// What was published before it heard, it has missed.
-    fn hears(&self, hears: bool) {
+    async fn hears(&self, hears: bool) {
         self.store.hearing.set(&self.process, hears);
         if hears {
+            self.until_reached().await;
             self.tell(Event::Missed);
+        }
+    }
+
+    /// Commands have a connection of their own, which may come back later:
+    /// whoever asks before that has asked in vain.
+    async fn until_reached(&self) {
+        let (ping, backoff) = (Command::read("PING"), Backoff::new(FIRST_RETRY, LONGEST_RETRY));
+        let mut failure = 0;
+        while self.store.pool.run(&ping).await.is_err_and(|error| error.is_retryable()) {
+            sleep(backoff.delay(failure)).await;
+            failure += 1;
         }
     }
 
