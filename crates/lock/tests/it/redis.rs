@@ -3,6 +3,7 @@
 
 mod account;
 mod bounds;
+mod clock;
 mod faults;
 mod lost;
 mod waits;

@@ -22,9 +22,18 @@ local function field(key) return 'k:' .. key end
 -- Notes another server, or one that has lost its data, and answers until when
 -- nothing is granted.
 local function barred_until(known, till)
-  if known == server then return tonumber(till) or 0 end
-  redis.call('HSET', hash, 'run', server, 'until', whole(now + bar))
-  return now + bar
+  if known == server then
+    till = tonumber(till) or 0
+    -- Once it is over it must not come back with a clock that is set back.
+    if till > 0 and till <= now then
+      redis.call('HSET', hash, 'until', '0')
+      till = 0
+    end
+    return till
+  end
+  till = bar > 0 and now + bar or 0
+  redis.call('HSET', hash, 'run', server, 'until', whole(till))
+  return till
 end
 
 local function read(raw)

@@ -134,9 +134,16 @@ async fn an_exclusive_store_that_lost_its_data_waits_for_every_holder() {
     let guard = opened.acquire("k", short()).await;
     server.restart_empty().await.unwrap();
     // Its holder may believe in it for as long as that.
-    let next = in_time(opened.locks.acquire("k", short())).await.unwrap().into_guard().unwrap();
-    assert!(!guard.is_held());
-    assert!(next.is_held());
+    let mut left = None;
+    until("the bar", async || {
+        let asked = opened.locks.try_acquire("k", short()).await;
+        left = asked.err().and_then(|error| error.retry_after());
+        left.is_some()
+    })
+    .await;
+    assert!(left.is_some_and(|left| left > TTL / 2 && left <= TTL), "{left:?}");
+    let next = opened.acquire("k", short()).await;
+    assert!(next.is_held() && !guard.is_held());
     opened.close().await;
 }
 
