@@ -40,9 +40,9 @@ const DEAF_RETRY: Duration = Duration::from_millis(500);
 ///
 /// They are in 256 hashes, which scripts read and write by the server's clock.
 /// A key that is neither held nor waited for leaves nothing there; one whose
-/// holder died goes when it is used, and at the latest after
-/// [`sweep_interval`](crate::RedisStoreConfig::sweep_interval) × 256, and as
-/// much for each 250 keys more of the fullest hash.
+/// holder died goes when it is used, and at the latest when a round of looks is
+/// over: one each [`sweep_interval`](crate::RedisStoreConfig::sweep_interval),
+/// for each of the hashes and each 250 keys more in it.
 #[derive(Debug)]
 pub struct RedisBackend {
     store: Arc<Store>,
@@ -217,13 +217,17 @@ impl RedisBackend {
     /// answer was lost, until that has succeeded or the grant is over.
     fn give_up(&self, want: &Want, question: i64) {
         let (store, key, waiter) = (Arc::clone(&self.store), want.key.clone(), want.waiter.clone());
+        let stop = self.tasks.token();
         let over = Instant::now() + want.terms.ttl().max(want.at_least.unwrap_or_default());
         self.tasks.spawn("give up a question", async move {
             let backoff = Backoff::new(FIRST_RETRY, LONGEST_RETRY);
             let command = store.withdrawal(&key, &waiter, NO_LANE, question);
             for failure in 0.. {
-                sleep(backoff.delay(failure)).await;
-                if store.pool.run(&command).await.is_ok() || Instant::now() >= over {
+                let is_last = tokio::select! {
+                    () = stop.cancelled() => true,
+                    () = sleep(backoff.delay(failure)) => Instant::now() >= over,
+                };
+                if store.pool.run(&command).await.is_ok() || is_last {
                     return;
                 }
             }
