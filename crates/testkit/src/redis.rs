@@ -14,7 +14,7 @@ mod wait;
 
 use std::net::SocketAddr;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::redis::admin::Admin;
 use crate::redis::conf::Conf;
 use crate::redis::docker::DockerServer;
@@ -293,7 +293,8 @@ impl Redis {
             Host::Local(server) => server.clock(),
             Host::Docker(_) => None,
         };
-        let clock = clock.ok_or_else(|| Error::Invalid("this server has no own clock".into()))?;
+        let clock =
+            clock.ok_or_else(|| crate::Error::Invalid("this server has no own clock".into()))?;
         clock.set(ahead.saturating_mul(1_000_000))
     }
 
