@@ -2,6 +2,8 @@ mod events;
 mod memory;
 mod observed;
 mod record;
+#[cfg(feature = "redis")]
+mod redis;
 #[cfg(any(feature = "mysql", feature = "sqlite"))]
 mod sql;
 
@@ -19,6 +21,8 @@ use crate::{
 pub use events::{Event, EventSender, Events};
 pub use memory::MemoryBackend;
 pub use observed::Observed;
+#[cfg(feature = "redis")]
+pub use redis::RedisBackend;
 #[cfg(any(feature = "mysql", feature = "sqlite"))]
 pub use sql::SqlBackend;
 
@@ -266,21 +270,32 @@ pub(crate) fn connect(
 ) -> Result<Arc<dyn LockBackend>> {
     let claim_timeout = config.claim_timeout.get();
     let clock = || Arc::clone(&deps.clock);
-    match &config.backend {
+    Ok(match &config.backend {
         BackendConfig::Memory {} => {
             let backend = MemoryBackend::open(&deps.name, claim_timeout, clock());
-            Ok(Arc::new(Observed::new(backend, metrics)))
+            Arc::new(Observed::new(backend, metrics))
+        }
+        #[cfg(feature = "redis")]
+        BackendConfig::Redis(store) => {
+            let pool = deps.redis(&store.connection)?;
+            let backend = RedisBackend::open(&deps.name, pool, store, config)?;
+            Arc::new(Observed::new(backend, metrics))
+        }
+        #[cfg(not(feature = "redis"))]
+        BackendConfig::Redis(_) => {
+            let problem = "backend.kind: \"redis\" needs feature redis of trine-lock";
+            return Err(crate::ConfigError::one(problem).into());
         }
         #[cfg(any(feature = "mysql", feature = "sqlite"))]
         BackendConfig::Sql(store) => {
             let database = deps.database(&store.database)?.clone();
             let backend = SqlBackend::open(&deps.name, claim_timeout, clock(), database);
-            Ok(Arc::new(Observed::new(backend, metrics)))
+            Arc::new(Observed::new(backend, metrics))
         }
         #[cfg(not(any(feature = "mysql", feature = "sqlite")))]
         BackendConfig::Sql(_) => {
-            Err(crate::ConfigError::one("backend.kind: \"sql\" needs feature mysql or sqlite")
-                .into())
+            let problem = "backend.kind: \"sql\" needs feature mysql or sqlite of trine-lock";
+            return Err(crate::ConfigError::one(problem).into());
         }
-    }
+    })
 }

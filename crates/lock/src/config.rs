@@ -51,9 +51,73 @@ pub struct LockConfig {
 pub enum BackendConfig {
     /// In this process; nothing survives its end.
     Memory {},
+    /// A Redis that processes share. Needs feature `redis`.
+    Redis(RedisStoreConfig),
     /// In a database that processes share, or the SQLite of this process.
     /// Needs feature `mysql` or `sqlite`.
     Sql(SqlConfig),
+}
+
+/// A Redis that processes share. All processes of one instance should say the
+/// same.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct RedisStoreConfig {
+    /// The name of its connection, a table of `[redis]`. Default: `"main"`.
+    pub connection: String,
+    /// What happens when the server is replaced or has lost its data, and so
+    /// what was granted. Default: `overlap`.
+    pub mode: AfterLoss,
+    /// How far the clocks of two servers may differ, so that tokens grow also
+    /// when one replaces the other: nothing is granted for so long; 0s to 1h.
+    /// Default: 1s.
+    pub clock_margin: Span,
+    /// Whether locks may be kept on a server that evicts, and so may give a key
+    /// to two. Default: false.
+    pub allow_eviction: bool,
+    /// Between two looks at one of the 256 parts of the locks for what is over
+    /// and nobody asks for; 10ms to 1h. Default: 1s.
+    pub sweep_interval: Span,
+}
+
+/// What is granted when grants may have been lost with a server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AfterLoss {
+    /// A key may have a second holder until the first one notices at its next
+    /// renewal: only the fence refuses the first. Available again after
+    /// `clock_margin`.
+    #[default]
+    Overlap,
+    /// Nothing for `max_ttl`, by when every holder has let go.
+    Exclusive,
+}
+
+impl Default for RedisStoreConfig {
+    fn default() -> Self {
+        Self {
+            connection: "main".to_owned(),
+            mode: AfterLoss::default(),
+            clock_margin: defaults::clock_margin(),
+            allow_eviction: false,
+            sweep_interval: defaults::sweep_interval(),
+        }
+    }
+}
+
+impl RedisStoreConfig {
+    pub(crate) fn check(&self, problems: &mut Vec<String>) {
+        let hour = Span::secs(3_600);
+        if self.clock_margin > hour {
+            let margin = self.clock_margin;
+            problems.push(format!("backend.clock_margin: {margin} is not between 0s and 1h"));
+        }
+        let interval = self.sweep_interval;
+        if interval < Span::millis(10) || interval > hour {
+            problems.push(format!("backend.sweep_interval: {interval} is not between 10ms and 1h"));
+        }
+    }
 }
 
 /// Locks in a database.
@@ -96,6 +160,10 @@ impl ConfigError {
         Self { problems: vec![problem.into()] }
     }
 
+    pub(crate) fn unless_empty(problems: Vec<String>) -> Result<(), Self> {
+        if problems.is_empty() { Ok(()) } else { Err(Self { problems }) }
+    }
+
     /// Returns each broken rule as `path: what is wrong`.
     #[must_use]
     pub fn problems(&self) -> &[String] {
@@ -108,6 +176,14 @@ impl LockConfig {
     #[must_use]
     pub fn memory() -> Self {
         Self::new(BackendConfig::Memory {})
+    }
+
+    /// Returns the configuration of locks on the Redis connection called
+    /// `connection` with the defaults.
+    #[must_use]
+    pub fn redis(connection: impl Into<String>) -> Self {
+        let store = RedisStoreConfig { connection: connection.into(), ..Default::default() };
+        Self::new(BackendConfig::Redis(store))
     }
 
     /// Returns the configuration of locks in the database that the host calls
@@ -174,7 +250,20 @@ impl LockConfig {
                 problems.push(format!("{name}: must be longer than 0"));
             }
         }
-        if problems.is_empty() { Ok(()) } else { Err(ConfigError { problems }) }
+        match &self.backend {
+            BackendConfig::Memory {} => {}
+            BackendConfig::Redis(store) if cfg!(feature = "redis") => store.check(&mut problems),
+            BackendConfig::Redis(_) => {
+                let problem = "backend.kind: \"redis\" needs feature redis of trine-lock";
+                problems.push(problem.to_owned());
+            }
+            BackendConfig::Sql(_) if cfg!(any(feature = "mysql", feature = "sqlite")) => {}
+            BackendConfig::Sql(_) => {
+                let problem = "backend.kind: \"sql\" needs feature mysql or sqlite of trine-lock";
+                problems.push(problem.to_owned());
+            }
+        }
+        ConfigError::unless_empty(problems)
     }
 }
 
@@ -196,6 +285,14 @@ mod defaults {
     /// A ttl is how long a key stays taken after a crash: a day is no lock.
     pub(super) fn longest() -> Span {
         Span::secs(24 * 60 * 60)
+    }
+
+    pub(super) fn clock_margin() -> Span {
+        Span::secs(1)
+    }
+
+    pub(super) fn sweep_interval() -> Span {
+        Span::secs(1)
     }
 
     pub(super) fn claim_timeout() -> Span {

@@ -1,4 +1,4 @@
-#[cfg(any(feature = "mysql", feature = "sqlite"))]
+#[cfg(any(feature = "mysql", feature = "redis", feature = "sqlite"))]
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -19,6 +19,8 @@ pub struct LockDeps {
     /// What spreads the questions to a store that does not tell by itself.
     /// Default: at random.
     pub jitter: Jitter,
+    #[cfg(feature = "redis")]
+    redis: BTreeMap<Box<str>, trine_redis::RedisPool>,
     #[cfg(any(feature = "mysql", feature = "sqlite"))]
     databases: BTreeMap<Box<str>, trine_db_shard::Database>,
 }
@@ -29,6 +31,8 @@ impl Default for LockDeps {
             name: "lock.default".into(),
             clock: Arc::new(SystemClock),
             jitter: Jitter::random(),
+            #[cfg(feature = "redis")]
+            redis: BTreeMap::new(),
             #[cfg(any(feature = "mysql", feature = "sqlite"))]
             databases: BTreeMap::new(),
         }
@@ -45,6 +49,29 @@ impl LockDeps {
     pub fn with_name(mut self, name: impl Into<Arc<str>>) -> Self {
         self.name = name.into();
         self
+    }
+
+    /// Adds the Redis that the configuration calls `connection`. It is shared,
+    /// started and shut down by whoever opened it.
+    #[cfg(feature = "redis")]
+    #[must_use]
+    pub fn with_redis(
+        mut self,
+        connection: impl Into<Box<str>>,
+        pool: &trine_redis::RedisPool,
+    ) -> Self {
+        self.redis.insert(connection.into(), pool.clone());
+        self
+    }
+
+    #[cfg(feature = "redis")]
+    pub(crate) fn redis(&self, connection: &str) -> Result<&trine_redis::RedisPool, ConfigError> {
+        self.redis.get(connection).ok_or_else(|| {
+            let known = self.redis.keys().map(|name| &**name).collect::<Vec<_>>().join(", ");
+            ConfigError::one(format!(
+                "backend.connection: no Redis `{connection}` was given (there are: {known})"
+            ))
+        })
     }
 
     /// Sets the clock of leases and waits, and of locks in this process.

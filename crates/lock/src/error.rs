@@ -94,6 +94,34 @@ pub enum Error {
         #[source]
         cause: BoxError,
     },
+    /// The account may not do this at the store.
+    #[error("{at}: access denied")]
+    Denied {
+        /// Where it failed.
+        at: At,
+        /// What the store said.
+        #[source]
+        cause: BoxError,
+    },
+    /// The store is full.
+    #[error("{at}: the store is full")]
+    Exhausted {
+        /// Where it failed.
+        at: At,
+        /// What the store said.
+        #[source]
+        cause: BoxError,
+    },
+    /// The store cannot do this.
+    #[error("{at}: {what} is not supported by {backend}")]
+    Unsupported {
+        /// Where it failed.
+        at: At,
+        /// What was asked for.
+        what: &'static str,
+        /// The backend's name, and its state where that is the reason.
+        backend: Cow<'static, str>,
+    },
     /// The store gave no answer in time; nothing is known of the key.
     #[error("{at}: no answer in {after:?} ({limit})")]
     Timeout {
@@ -116,15 +144,6 @@ pub enum Error {
         /// What the store or the connection said, if it was asked.
         #[source]
         cause: Option<BoxError>,
-    },
-    /// The store refuses the account what locks need.
-    #[error("{at}: access denied")]
-    Denied {
-        /// Where it failed.
-        at: At,
-        /// What the store said.
-        #[source]
-        cause: BoxError,
     },
     /// The database has not the tables of locks.
     #[error(
@@ -160,8 +179,10 @@ pub enum Error {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Unavailable {
-    /// The store could not be asked.
+    /// The store could not be asked, or its answer was lost.
     Unreachable,
+    /// The store refuses work for now.
+    Refused,
     /// The store has lost its record of what it granted, and waits until
     /// nobody can hold anything of it.
     Barred,
@@ -173,6 +194,7 @@ impl fmt::Display for Unavailable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Unreachable => "the store is unreachable",
+            Self::Refused => "the store refuses work for now",
             Self::Barred => "the store has lost its record and waits",
             Self::NotStarted => "the service is not started",
         })
@@ -187,8 +209,10 @@ impl Error {
             Self::Config(_) | Self::Key(_) | Self::Invalid { .. } => ErrorKind::Invalid,
             Self::TimedOut { .. } | Self::Timeout { .. } => ErrorKind::Timeout,
             Self::Lost { .. } | Self::NoTable { .. } => ErrorKind::Conflict,
-            Self::Denied { .. } => ErrorKind::Denied,
             Self::NotRaised { kind, .. } => *kind,
+            Self::Denied { .. } => ErrorKind::Denied,
+            Self::Exhausted { .. } => ErrorKind::Exhausted,
+            Self::Unsupported { .. } => ErrorKind::Unsupported,
             Self::Unavailable { .. } => ErrorKind::Unavailable,
             Self::Closed { .. } => ErrorKind::Closed,
             Self::Internal { .. } => ErrorKind::Internal,

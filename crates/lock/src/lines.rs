@@ -29,6 +29,9 @@ struct Line {
     registered: Option<Shape>,
     /// When to ask again though nothing was told; `None` means at once.
     retry_at: Option<Moment>,
+    /// When to ask again as the store has told since it was last asked, maybe
+    /// before its answer came.
+    later: Option<Moment>,
     /// Whether the store said that the key is free, since it was last asked.
     is_free: bool,
     /// Who had the key, and when that was said.
@@ -56,6 +59,10 @@ pub(crate) enum Turn {
 
 /// Least time between two questions of one line that nothing was told for.
 const LEAST_POLL: Duration = Duration::from_millis(10);
+
+/// Between the questions of two lines after something was missed: the lines of
+/// a process ask 10,000 times a second at most.
+const BETWEEN_MISSED: Duration = Duration::from_micros(100);
 
 /// Refusals after which the wait for the next question grows no more.
 const LONGEST_GROWTH: u32 = 5;
@@ -125,7 +132,7 @@ impl Lines {
         if waits_until.is_some() {
             return Turn::Wait(waits_until);
         }
-        line.is_free = false;
+        (line.is_free, line.later) = (false, None);
         Turn::Ask { next: line.waiting.get(1).map(|next| next.shape) }
     }
 
@@ -151,7 +158,8 @@ impl Lines {
             line.refusals = (refusals + 1).min(LONGEST_GROWTH);
             line.registered = Some(shape);
             let delay = polling.map_or(retry_in, |delay| delay.min(retry_in));
-            line.retry_at = Some(now + delay.max(LEAST_POLL));
+            let retry_at = now + delay.max(LEAST_POLL);
+            line.retry_at = Some(line.later.map_or(retry_at, |later| later.min(retry_at)));
             line.holder = Some((holder.clone(), now));
         });
     }
@@ -194,6 +202,31 @@ impl Lines {
         if let Some((_, line)) = lines.find(|(_, line)| !line.waiting.is_empty()) {
             line.is_free = true;
             if let Some(first) = line.waiting.front() {
+                first.wake.notify_one();
+            }
+        }
+    }
+
+    /// Has a line ask by itself after `retry_in` if it is not told before.
+    pub(crate) fn later(&self, id: &LineId, now: Moment, retry_in: Duration) {
+        self.with(id, |line| {
+            line.later = Some(now + retry_in.max(LEAST_POLL));
+            if let (Some(first), Some(_)) = (line.waiting.front(), line.retry_at) {
+                line.retry_at = line.later;
+                first.wake.notify_one();
+            }
+        });
+    }
+
+    /// Has every line ask the store once more, one after the other: any of them
+    /// may have been told that its key is free.
+    pub(crate) fn missed(&self, now: Moment) {
+        let mut due = now;
+        for line in self.lock().values_mut() {
+            line.later = Some(line.later.map_or(due, |later| later.min(due)));
+            if let (Some(first), Some(retry_at)) = (line.waiting.front(), &mut line.retry_at) {
+                *retry_at = due.min(*retry_at);
+                due = due + BETWEEN_MISSED;
                 first.wake.notify_one();
             }
         }

@@ -169,7 +169,7 @@ pub use dedicated::{Dedicated, Route};
 pub use error::{At, Error, Result, ServerError, Unavailable};
 pub use facts::{DurabilitySource, Role, ServerFacts};
 pub use namespace::{InvalidKey, Namespace};
-pub use pool::{RedisPool, ScanCursor, ScanPage};
+pub use pool::{PoolFacts, RedisPool, ScanCursor, ScanPage};
 pub use script::Script;
 pub use service::{RedisDeps, RedisService};
 pub use subscription::{Subscription, SubscriptionEvent};

@@ -1,4 +1,5 @@
 mod batch;
+mod facts;
 mod route;
 mod scan;
 mod servers;
@@ -16,6 +17,7 @@ use crate::service::Counters;
 use crate::topology::Topology;
 use crate::{Access, Command, Error, InvalidKey, Namespace, RedisConfig, Result, Script, Value};
 
+pub use facts::PoolFacts;
 pub use scan::{ScanCursor, ScanPage};
 
 /// The connections to one Redis, whether it is one server, a master that

@@ -1,5 +1,6 @@
 mod admin;
 mod builder;
+mod clock;
 mod cluster;
 mod conf;
 mod docker;
@@ -279,6 +280,24 @@ impl Redis {
         }
     }
 
+    /// Sets the server's wall clock so many seconds ahead of the machine's,
+    /// behind it if negative. What measures time in other ways, such as its
+    /// event loop, goes on.
+    ///
+    /// # Errors
+    ///
+    /// Fails with [`Error::Invalid`](crate::Error::Invalid) for a server without
+    /// a clock of [its own](RedisBuilder::own_clock).
+    pub fn set_clock(&self, ahead: i64) -> Result<()> {
+        let clock = match &self.host {
+            Host::Local(server) => server.clock(),
+            Host::Docker(_) => None,
+        };
+        let clock =
+            clock.ok_or_else(|| crate::Error::Invalid("this server has no own clock".into()))?;
+        clock.set(ahead.saturating_mul(1_000_000))
+    }
+
     /// Runs any command, such as `["CONFIG", "SET", "maxmemory", "1mb"]`, as an
     /// account that may do everything and from the kit's own client. An answer
     /// is waited for 10 s.
@@ -328,11 +347,17 @@ impl Host {
             if builder.tls {
                 return Err(local::missing("a server with TLS", None));
             }
+            if builder.own_clock {
+                return Err(local::missing("a server with a clock of its own", None));
+            }
             return DockerServer::start(conf).await.map(Self::Docker);
         };
         let mut server = LocalServer::new(&program, Role::Data, conf)?;
         if builder.tls {
             server = server.with_tls()?;
+        }
+        if builder.own_clock {
+            server = server.with_clock()?;
         }
         server.lay_out()?;
         server.launch().await?;

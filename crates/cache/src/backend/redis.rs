@@ -1,6 +1,5 @@
 mod decode;
 mod encode;
-mod facts;
 mod script;
 
 use std::sync::Arc;
@@ -179,14 +178,15 @@ impl CacheBackend for RedisBackend {
 
     async fn prove(&self, call: Call) -> Result<StoreFacts> {
         self.enter(call)?;
-        let servers = within(call, self.pool.servers()).await;
-        let servers = servers.map_err(|error| self.translate(call, error))?;
-        let facts = facts::merged(servers).map_err(|error| match error {
-            Some(error) => self.translate(call, error),
-            None => Error::unavailable(self.at(call), Unavailable::Refused),
-        })?;
+        let facts = within(call, self.pool.facts()).await;
+        let facts = facts.map_err(|error| self.translate(call, error))?;
         self.evicts.store(facts.evicts, Ordering::Relaxed);
-        Ok(facts)
+        Ok(StoreFacts {
+            version: facts.version,
+            identity: facts.identity,
+            durability: facts.durability,
+            evicts: facts.evicts,
+        })
     }
 
     async fn run(&self, call: Call, batch: Batch) -> Result<Outcome> {

@@ -143,6 +143,13 @@ impl Book {
         receiver
     }
 
+    /// Has every lease renewed at once.
+    pub(super) fn renew_all(&mut self) {
+        for held in self.held.values_mut() {
+            held.state.renew_now();
+        }
+    }
+
     fn next_id(&mut self) -> u64 {
         self.next += 1;
         self.next

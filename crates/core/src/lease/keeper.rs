@@ -129,6 +129,13 @@ impl LeaseKeeper {
         Lease::new(Arc::clone(&self.shared), id, claim, signal)
     }
 
+    /// Has every lease renewed at once, because the store may have told of the
+    /// end of some without being heard. Returns before that is done.
+    pub fn renew_all(&self) {
+        self.shared.book().renew_all();
+        self.shared.changed.notify_one();
+    }
+
     /// Returns the counts as they are now.
     #[must_use]
     pub fn stats(&self) -> LeaseStats {

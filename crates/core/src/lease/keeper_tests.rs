@@ -248,6 +248,20 @@ async fn a_grant_that_is_gone_ends_at_the_next_renewal() {
     assert!(rig.store.releases.lock().unwrap().is_empty());
 }
 
+/// Without waiting for their time.
+#[tokio::test(start_paused = true)]
+async fn all_leases_are_renewed_when_told() {
+    let rig = Rig::new();
+    let (lease, other) = (rig.acquire("a"), rig.acquire("b"));
+    rig.store.grant("a", 2);
+    sleep(TTL / 10).await;
+    rig.keeper.renew_all();
+    let end = Deadline::after(TTL / 100).limit(lease.lost()).await;
+    assert_eq!(end, Some(LeaseEnd::Gone));
+    assert!(other.remaining() >= TTL - MARGIN - TTL / 100, "{:?}", other.remaining());
+    assert_eq!(*rig.store.renewals.lock().unwrap(), [2]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn without_the_keepers_task_the_clock_still_ends_the_lease() {
     let Rig { tasks, store, clock, keeper } = Rig::new();

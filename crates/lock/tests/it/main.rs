@@ -14,5 +14,8 @@ mod history;
 mod locked;
 mod memory;
 mod readme;
+mod redis;
+mod redis_cluster;
+mod redis_sentinel;
 mod sql;
 mod support;

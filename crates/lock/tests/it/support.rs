@@ -1,4 +1,8 @@
-//! A store that is watched, deaf, slow or forgetful.
+//! A store that is watched, deaf, slow or forgetful; and what the tests on Redis
+//! share.
+
+pub(crate) mod failover;
+pub(crate) mod redis;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -12,6 +12,7 @@ pub struct RedisBuilder {
     pub(super) users: Vec<(String, String)>,
     pub(super) options: Vec<(String, String)>,
     pub(super) tls: bool,
+    pub(super) own_clock: bool,
 }
 
 impl RedisBuilder {
@@ -52,6 +53,15 @@ impl RedisBuilder {
         self
     }
 
+    /// Gives the server a wall clock of its own, which
+    /// [`set_clock`](Redis::set_clock) sets. Needs a C compiler, `cc`; not in a
+    /// container, and for a server of its own only.
+    #[must_use]
+    pub fn own_clock(mut self) -> Self {
+        self.own_clock = true;
+        self
+    }
+
     /// Sets an option as in `redis.conf`, such as `("maxclients", "50")`.
     ///
     /// The kit's own settings can be replaced, except for those that have a
@@ -88,6 +98,7 @@ impl fmt::Debug for RedisBuilder {
             .field("users", &names(&self.users))
             .field("options", &names(&self.options))
             .field("tls", &self.tls)
+            .field("own_clock", &self.own_clock)
             .finish()
     }
 }

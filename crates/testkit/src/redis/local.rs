@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::port::free_port;
 use crate::process::{Child, find_program};
 use crate::redis::admin::{Admin, Place};
+use crate::redis::clock::ClockShim;
 use crate::redis::conf::{ADMIN, Conf, quoted_path};
 use crate::redis::tls::RedisTls;
 use crate::scratch::Scratch;
@@ -46,6 +47,7 @@ pub(super) struct LocalServer {
     user: Option<User>,
     port: u16,
     tls: Option<RedisTls>,
+    clock: Option<ClockShim>,
     admin: Account,
     process: ServerProcess,
     scratch: Arc<Scratch>,
@@ -73,6 +75,7 @@ impl LocalServer {
             user: User::for_servers()?,
             port: free_port()?,
             tls: None,
+            clock: None,
             admin: Account::new(ADMIN),
             process: ServerProcess::new("Redis"),
             scratch,
@@ -83,6 +86,16 @@ impl LocalServer {
     pub(super) fn with_tls(mut self) -> Result<Self> {
         self.tls = Some(RedisTls::make(&self.scratch, self.user)?);
         Ok(self)
+    }
+
+    /// Gives the server a wall clock of its own.
+    pub(super) fn with_clock(mut self) -> Result<Self> {
+        self.clock = Some(ClockShim::make(self.scratch.path(), self.user)?);
+        Ok(self)
+    }
+
+    pub(super) fn clock(&self) -> Option<&ClockShim> {
+        self.clock.as_ref()
     }
 
     /// Has the server speak TLS only, to the others of its group too, with the
@@ -185,7 +198,10 @@ impl LocalServer {
             Role::Data => None,
             Role::Sentinel => Some("--sentinel"),
         };
-        let child = Child::builder(&self.program)
+        let variables = self.clock.iter().flat_map(ClockShim::variables);
+        let child = Child::builder(&self.program);
+        let child = variables.fold(child, |child, (name, value)| child.env(name, value));
+        let child = child
             .arg(self.file().display().to_string())
             .args(role)
             .args(args)

@@ -14,6 +14,29 @@ use crate::{absent, again, gone, printed, victim};
 
 const SOON: Duration = Duration::from_secs(20);
 
+/// Whose timers go on.
+#[trine_testkit::test]
+async fn a_server_has_a_clock_of_its_own() -> Result<()> {
+    let server = Redis::builder().own_clock().start().await?;
+    let seconds = async || -> Result<i64> {
+        let time = server.admin(&["TIME"]).await?;
+        Ok(time.items().first().and_then(RedisReply::integer).unwrap_or_default())
+    };
+    let began = seconds().await?;
+    for ahead in [600, -600] {
+        server.set_clock(ahead)?;
+        let off = seconds().await? - began;
+        assert!((ahead..ahead + 60).contains(&off), "{off} for {ahead}");
+    }
+    server.restart().await?;
+    let off = seconds().await? - began;
+    assert!((-600..-540).contains(&off), "{off}");
+    server.admin(&["DEBUG", "SLEEP", "0.01"]).await?;
+    let plain = Redis::start().await?;
+    assert!(matches!(plain.set_clock(1), Err(Error::Invalid(_))));
+    Ok(())
+}
+
 /// A client that knows nothing of the kit: it sends a line and reads once.
 struct Plain(TcpStream);
 
