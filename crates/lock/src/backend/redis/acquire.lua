@@ -9,10 +9,13 @@ local record = read(head[4])
 local changed = head[4] and settle(key, record)
 local grants, line = record[GRANTS], record[LINE]
 
--- The same question again: its first answer was lost.
+-- The same question again, whose first answer was lost: the grant begins anew,
+-- as its holder counts it.
 for _, grant in ipairs(grants) do
-  if grant[PROCESS] == process and grant[NONCE] == nonce then
-    if changed then write(key, record) end
+  if grant[PROCESS] == process and grant[NONCE] == nonce and grant[IS_KEPT] == 0 then
+    grant[MOST] = most > 0 and now + most or 0
+    grant[EXPIRES] = most > 0 and math.min(now + ttl, now + most) or now + ttl
+    write(key, record)
     return {1, grant[TOKEN], grant[SLOT]}
   end
 end
