@@ -125,8 +125,10 @@
 //!
 //! * `db-shard`: the component `Db`, the sharded database; `sqlite` and `mysql`
 //!   turn it on with an engine.
-//! * `redis`: the component `Redis`, and caches on Redis.
+//! * `redis`: the component `Redis`, and caches and locks on Redis.
 //! * `cache`: the component `Cache`.
+//! * `lock`: the component `Lock`; on Redis with `redis`, in databases with
+//!   `sqlite` and `mysql`.
 //! * `telemetry`: `install_log`, a `tracing` subscriber for servers.
 
 #![forbid(unsafe_code)]
@@ -142,6 +144,8 @@ mod db;
 mod error;
 mod graph;
 mod loader;
+#[cfg(feature = "lock")]
+mod lock;
 mod node;
 #[cfg(feature = "redis")]
 mod redis;
@@ -163,6 +167,8 @@ pub use error::{Error, Result, StopFailure, WiringProblem};
 pub use loader::Loader;
 pub use loader::environment::Environment;
 pub use loader::problem::{ConfigError, Problem};
+#[cfg(feature = "lock")]
+pub use lock::Lock;
 #[cfg(feature = "redis")]
 pub use redis::Redis;
 pub use settings::{Section, Settings};

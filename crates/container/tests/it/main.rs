@@ -18,6 +18,8 @@ mod fencing;
 mod health;
 mod instances;
 mod layers;
+#[cfg(all(feature = "lock", feature = "redis", feature = "sqlite"))]
+mod lock;
 mod problems;
 #[cfg(feature = "redis")]
 mod redis;
