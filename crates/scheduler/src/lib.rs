@@ -80,24 +80,46 @@
 
 #![forbid(unsafe_code)]
 
+mod backend;
+mod config;
 mod cron;
 mod date;
+mod definition;
 mod error;
 mod exclusions;
+mod invalid;
+mod job_facts;
+mod job_id;
 mod local_time;
 mod pattern;
+pub mod planning;
+mod policy;
+mod progress;
 mod schedule;
+mod tick;
 mod time_of_day;
 mod weekday;
 mod when;
 mod zone;
 
+pub use backend::{
+    Call, Capabilities, ClaimAnswer, Finish, FinishOutcome, Overview, PlanAnswer, Registered,
+    SchedulerBackend, StoreFacts, TriggerOutcome, fence_key,
+};
+pub use config::{BackendConfig, ConfigError, SchedulerConfig};
 pub use cron::CronField;
 pub use date::Date;
-pub use error::{InvalidCron, InvalidSchedule, NeverDue};
+pub use definition::{Definition, Terms};
+pub use error::{At, Error, Result, Unavailable};
 pub use exclusions::Exclusions;
+pub use invalid::{InvalidCron, InvalidSchedule, NeverDue};
+pub use job_facts::{JobFacts, JobPage, JobState, TickPage};
+pub use job_id::{InvalidJobId, JobId};
 pub use local_time::LocalTime;
+pub use policy::{Misfire, Overlap, Retries};
+pub use progress::Progress;
 pub use schedule::{Schedule, Upcoming};
+pub use tick::{Attempt, AttemptEnd, ClaimedTick, Tick, TickKind, TickState};
 pub use time_of_day::TimeOfDay;
 pub use weekday::Weekday;
 pub use zone::{Zone, Zones};

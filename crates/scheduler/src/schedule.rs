@@ -350,6 +350,16 @@ impl Schedule {
         nominal + Duration::from_millis(later)
     }
 
+    /// Whether it counts from the end of a run.
+    pub(crate) const fn is_delay(&self) -> bool {
+        matches!(self.when, When::Delay { .. })
+    }
+
+    /// Whether it has one time only.
+    pub(crate) const fn is_once(&self) -> bool {
+        matches!(self.when, When::Once { .. } | When::Now)
+    }
+
     fn next(&self, after: Timestamp, shown: Option<LocalTime>) -> Option<Timestamp> {
         let rule = self.zone.rule();
         let horizon =
