@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use trine_core::{BoxError, ErrorKind, Fault, Fence};
 
-use crate::{ConfigError, InvalidJobId, InvalidSchedule, JobId, NeverDue};
+use crate::{ConfigError, InvalidJob, InvalidJobId, InvalidSchedule, JobId, NeverDue};
 
 /// What an operation of a scheduler answers.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -54,6 +54,9 @@ pub enum Error {
     /// A text is no name of a job.
     #[error("scheduler: {0}")]
     JobId(#[from] InvalidJobId),
+    /// A job cannot be made.
+    #[error("scheduler: {0}")]
+    Job(#[from] InvalidJob),
     /// A schedule cannot be made.
     #[error("scheduler: {0}")]
     Schedule(#[from] InvalidSchedule),
@@ -185,6 +188,7 @@ impl Error {
         match self {
             Self::Config(_)
             | Self::JobId(_)
+            | Self::Job(_)
             | Self::Schedule(_)
             | Self::NeverDue { .. }
             | Self::Invalid { .. } => ErrorKind::Invalid,

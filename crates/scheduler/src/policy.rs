@@ -92,6 +92,18 @@ impl Retries {
         self.attempts
     }
 
+    /// Returns the wait after the first failure.
+    #[must_use]
+    pub fn first(self) -> Duration {
+        self.first
+    }
+
+    /// Returns the longest wait.
+    #[must_use]
+    pub fn longest(self) -> Duration {
+        self.longest
+    }
+
     /// Returns the wait after the failure number `failure`, counted from 1;
     /// `None` after the last.
     #[must_use]
