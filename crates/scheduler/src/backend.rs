@@ -1,15 +1,20 @@
 mod memory;
+mod observed;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use trine_core::{Claim, Deadline, Durability, Fence, Renewal};
+use trine_core::{Claim, Deadline, Durability, Fence, Metrics, Renewal};
 
-use crate::{AttemptEnd, ClaimedTick, Definition, JobFacts, JobId, JobPage, Result, TickPage};
+use crate::{
+    AttemptEnd, BackendConfig, ClaimedTick, Definition, JobFacts, JobId, JobPage, Result,
+    SchedulerConfig, SchedulerDeps, TickPage,
+};
 
 pub use memory::MemoryBackend;
+pub use observed::Observed;
 
 /// The operations that a store of jobs and ticks must offer. Object-safe on
 /// purpose: callers hold one [`SchedulerService`](crate::SchedulerService)
@@ -200,6 +205,21 @@ pub trait SchedulerBackend: fmt::Debug + Send + Sync + 'static {
 
     /// Takes no new work and lets go of what it holds. Idempotent.
     async fn close(&self, deadline: Deadline);
+}
+
+/// Returns the store that the configuration names, with its calls counted. Does
+/// no I/O.
+pub(crate) fn connect(
+    config: &SchedulerConfig,
+    deps: &SchedulerDeps,
+    metrics: &Metrics,
+) -> Result<Arc<dyn SchedulerBackend>> {
+    match config.backend {
+        BackendConfig::Memory {} => {
+            let memory = MemoryBackend::open(&deps.name, Arc::clone(&deps.clock));
+            Ok(Arc::new(Observed::new(memory, metrics)))
+        }
+    }
 }
 
 /// The bounds of one call, and its name for messages.

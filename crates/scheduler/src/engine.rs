@@ -150,15 +150,18 @@ impl Engine {
         self.is_started.load(Ordering::SeqCst)
     }
 
-    /// Returns what the store is to know of this process before its first claim.
-    pub(crate) async fn enrol(&self, operation: &'static str) -> Result<()> {
+    /// Says that this process is there, and registers its jobs if the store does
+    /// not know of them, as before the first claim and after it was not heard
+    /// of for long. Answers whether it did.
+    pub(crate) async fn enrol(&self, operation: &'static str) -> Result<bool> {
         let call = Call::new(operation);
-        self.backend.beat(call, &self.process, self.ttl()).await?;
-        let definitions = self.handlers.definitions();
-        if definitions.is_empty() {
-            return Ok(());
+        let known = self.backend.beat(call, &self.process, self.ttl()).await?;
+        if self.handlers.count() as u64 <= known {
+            return Ok(false);
         }
-        self.backend.register(call, &self.process, &definitions).await.map(|_| ())
+        let definitions = self.handlers.definitions();
+        self.backend.register(call, &self.process, &definitions).await?;
+        Ok(true)
     }
 
     /// Wakes what looks for work.

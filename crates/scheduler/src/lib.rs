@@ -82,12 +82,16 @@
 
 mod backend;
 mod config;
+mod context;
 mod cron;
 mod date;
 mod definition;
+mod deps;
+mod engine;
 mod error;
 mod exclusions;
 mod invalid;
+mod job;
 mod job_facts;
 mod job_id;
 mod local_time;
@@ -96,6 +100,7 @@ pub mod planning;
 mod policy;
 mod progress;
 mod schedule;
+mod service;
 mod tick;
 mod time_of_day;
 mod weekday;
@@ -103,26 +108,33 @@ mod when;
 mod zone;
 
 pub use backend::{
-    Call, Capabilities, ClaimAnswer, Finish, FinishOutcome, MemoryBackend, Overview, PlanAnswer,
-    Registered, SchedulerBackend, StoreFacts, TriggerOutcome, fence_key,
+    Call, Capabilities, ClaimAnswer, Finish, FinishOutcome, MemoryBackend, Observed, Overview,
+    PlanAnswer, Registered, SchedulerBackend, StoreFacts, TriggerOutcome, fence_key,
 };
 pub use config::{BackendConfig, ConfigError, SchedulerConfig};
+pub use context::{Cancelled, JobContext};
 pub use cron::CronField;
 pub use date::Date;
 pub use definition::{Definition, Terms};
+pub use deps::SchedulerDeps;
 pub use error::{At, Error, Result, Unavailable};
 pub use exclusions::Exclusions;
 pub use invalid::{InvalidCron, InvalidSchedule, NeverDue};
+pub use job::{InvalidJob, Job, JobBuilder, Scope};
 pub use job_facts::{JobFacts, JobPage, JobState, TickPage};
 pub use job_id::{InvalidJobId, JobId};
 pub use local_time::LocalTime;
 pub use policy::{Misfire, Overlap, Retries};
 pub use progress::Progress;
 pub use schedule::{Schedule, Upcoming};
+pub use service::{RegisterOutcome, SchedulerService};
 pub use tick::{Attempt, AttemptEnd, ClaimedTick, Tick, TickKind, TickState};
 pub use time_of_day::TimeOfDay;
 pub use weekday::Weekday;
 pub use zone::{Zone, Zones};
+
+#[cfg(feature = "testing")]
+pub mod testing;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -18,6 +18,7 @@ use trine_core::{
 
 use self::health::Stalls;
 use self::meters::Meters;
+pub use self::registration::RegisterOutcome;
 use crate::backend::connect;
 use crate::engine::bell::Bell;
 use crate::engine::runs::Runs;
@@ -175,7 +176,9 @@ impl SchedulerService {
             shared.once.enrol("start").await?;
             shared.every.enrol("start").await?;
             shared.runtime.get_or_init(Handle::current);
-            StallDetector::spawn(&shared.tasks, &shared.metrics, Arc::new(SystemClock));
+            if !shared.once.is_started() {
+                StallDetector::spawn(&shared.tasks, &shared.metrics, Arc::new(SystemClock));
+            }
             shared.once.start(&shared.tasks, &shared.runs);
             if !shared.every.handlers.is_empty() {
                 shared.every.start(&shared.tasks, &shared.runs);

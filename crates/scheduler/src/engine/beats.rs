@@ -1,39 +1,29 @@
 use std::sync::Arc;
 
 use super::{Engine, Trouble};
-use crate::Call;
 
 impl Engine {
-    /// Says again and again that this process is there. When it was not heard
-    /// for so long that the store may have forgotten it, it enrols anew.
+    /// Says again and again that this process is there.
     pub(super) async fn beat(self: Arc<Self>) {
         let mut trouble = Trouble::new("beats");
-        let mut heard = self.clock.now();
-        let mut until = heard + self.ttl() / 3;
+        let mut until = self.clock.now() + self.ttl() / 3;
         loop {
             self.beats.bell.sleep(until, Some(until)).await;
+            if self.parts.closing.is_cancelled() {
+                return;
+            }
             let sent = self.clock.now();
-            let is_forgotten = sent.saturating_since(heard) >= self.ttl();
-            let answer = if is_forgotten {
-                self.enrol("beat").await
-            } else {
-                self.backend.beat(Call::new("beat"), &self.process, self.ttl()).await
-            };
-            until = match answer {
-                Ok(()) => {
+            until = match self.enrol("beat").await {
+                Ok(was_forgotten) => {
                     trouble.over(&self);
                     self.beats.watermark.advance();
-                    heard = sent;
-                    if is_forgotten {
+                    if was_forgotten {
                         self.ring();
                     }
                     sent + self.ttl() / 3
                 }
                 Err(error) => self.clock.now() + trouble.failed(&self, &error),
             };
-            if self.parts.closing.is_cancelled() {
-                return;
-            }
         }
     }
 }

@@ -26,7 +26,7 @@ pub(crate) struct Sleep {
 }
 
 impl Bell {
-    pub(super) fn new(clock: &Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(clock: &Arc<dyn Clock>) -> Self {
         Self { clock: Arc::clone(clock), state: Mutex::default(), rung: Notify::new() }
     }
 

@@ -52,6 +52,11 @@ impl Finishes {
         told.await.ok().flatten()
     }
 
+    /// Tells whether the store has heard of all of them.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting().is_empty()
+    }
+
     fn waiting(&self) -> MutexGuard<'_, VecDeque<Waiting>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -59,18 +64,18 @@ impl Finishes {
 
 impl Engine {
     /// Tells the store of ends, those of one time in one call.
-    pub(super) async fn finish_all(self: std::sync::Arc<Self>) {
+    pub(super) async fn finish_all(self: Arc<Self>) {
         let finishes = &self.finishes;
         let mut trouble = Trouble::new("finishes");
         // One refused end must not hold up the others.
         let mut most = BATCH;
         loop {
-            let batch: Vec<Finish> =
-                finishes.waiting().iter().take(most).map(|one| one.finish.clone()).collect();
-            if batch.is_empty() {
+            if finishes.is_empty() {
                 finishes.bell.sleep(finishes.clock.now() + self.ttl(), None).await;
                 continue;
             }
+            let batch: Vec<Finish> =
+                finishes.waiting().iter().take(most).map(|one| one.finish.clone()).collect();
             match self.backend.finish(Call::new("finish"), &batch).await {
                 Ok(outcomes) => {
                     trouble.over(&self);

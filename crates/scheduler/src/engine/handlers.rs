@@ -32,6 +32,10 @@ impl Handlers {
         self.read().contains_key(job)
     }
 
+    pub(crate) fn count(&self) -> usize {
+        self.read().len()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.read().is_empty()
     }

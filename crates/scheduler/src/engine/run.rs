@@ -31,7 +31,7 @@ pub(crate) struct RunState {
     lease: Lease,
     began: Moment,
     /// When its time is over.
-    limit: Option<Moment>,
+    pub(crate) limit: Option<Moment>,
     cause: OnceLock<Cancelled>,
     token: CancellationToken,
     /// Since when its handler has its thread, in nanoseconds of the clock.
@@ -98,11 +98,6 @@ impl RunState {
         self.limit.is_some_and(|limit| self.clock.now() > limit + grace + SHUTDOWN_GRACE)
     }
 
-    /// Returns the moments at which something happens to it by itself.
-    pub(crate) fn limits(&self, grace: Duration) -> [Option<Moment>; 2] {
-        [self.limit, self.limit.map(|limit| limit + grace)]
-    }
-
     fn cancel(&self, cause: Cancelled) {
         self.cause.get_or_init(|| cause);
         self.token.cancel();
@@ -128,15 +123,15 @@ impl Run {
         let outcome = self.finish(end.clone()).await;
         self.engine.parts.meters.ended(&end, outcome, took);
         drop(held);
-        let is_ringing = self.frees_others(outcome);
-        let Self { engine, handler, place, in_flight, .. } = self;
-        drop(place);
-        if is_ringing {
-            engine.claims.bell.ring();
+        let frees_others = self.frees_others(outcome);
+        let Self { engine, handler, mut place, in_flight, .. } = self;
+        if frees_others {
+            place.ring(&engine.claims.bell);
         }
         if handler.definition.terms.schedule.is_delay() {
-            engine.planner.bell.ring();
+            place.ring(&engine.planner.bell);
         }
+        drop(place);
         drop(in_flight);
     }
 

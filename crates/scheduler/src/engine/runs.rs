@@ -13,7 +13,7 @@ pub(crate) struct Runs {
     running: Mutex<Running>,
     /// Told when the last one has ended.
     emptied: Notify,
-    /// Told when one ends while all places were taken.
+    /// Rung when one ends while all places were taken.
     claims: Vec<Arc<Bell>>,
 }
 
@@ -62,7 +62,7 @@ impl Runs {
         let id = running.next;
         running.next += 1;
         running.of.insert(id, Arc::clone(state));
-        Place { id, runs: Arc::clone(self), slot: Some(slot) }
+        Place { id, runs: Arc::clone(self), slot: Some(slot), bells: Vec::new() }
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -99,24 +99,33 @@ pub(super) struct Place {
     id: u64,
     runs: Arc<Runs>,
     slot: Option<OwnedSemaphorePermit>,
+    bells: Vec<Arc<Bell>>,
+}
+
+impl Place {
+    /// Has a loop woken when the place is free.
+    pub(super) fn ring(&mut self, bell: &Arc<Bell>) {
+        self.bells.push(Arc::clone(bell));
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let runs = &self.runs;
+        drop(self.slot.take());
         let mut running = runs.running();
         let was_full = running.of.len() >= runs.max;
+        let claims = if was_full { &*runs.claims } else { &[] };
+        // Before it is seen to be over: nobody must take that for the end of all
+        // work.
+        for bell in claims.iter().chain(&self.bells) {
+            bell.ring();
+        }
         let state = running.of.remove(&self.id);
         let is_empty = running.of.is_empty();
         drop(running);
         // What it holds may do anything in its own drop.
         drop(state);
-        drop(self.slot.take());
-        if was_full {
-            for claims in &runs.claims {
-                claims.ring();
-            }
-        }
         if is_empty {
             runs.emptied.notify_waiters();
         }

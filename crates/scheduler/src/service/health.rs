@@ -1,7 +1,6 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use serde_json::Value;
 use tokio::time::Instant;
 use trine_core::{Health, HealthStatus, Metrics, Probe, Report};
 
@@ -84,7 +83,7 @@ impl Shared {
             .with_detail("paused", overview.paused)
             .with_detail("without_handler", overview.without_handler)
             .with_detail("running_everywhere", overview.running)
-            .with_detail("planner", overview.planner.as_deref().map_or(Value::Null, Value::from))
+            .with_detail("planner", overview.planner.as_deref().unwrap_or("nobody"))
             .with_detail("oldest_due_ms", millis(due))
             .with_detail("oldest_ready_ms", millis(ready));
         let health = by_age(health, "ticks that are due are not planned", due, bound);
@@ -191,7 +190,6 @@ fn millis(span: Duration) -> u64 {
 pub(super) fn publish(shared: &Arc<Shared>) {
     let weak = Arc::downgrade(shared);
     #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
-    let running =
-        move || weak.upgrade().map_or(0.0, |shared| shared.parts.runs.count() as f64);
+    let running = move || weak.upgrade().map_or(0.0, |shared| shared.parts.runs.count() as f64);
     shared.metrics.gauge_fn("running", "Runs of this process.", &[], Arc::new(running));
 }

@@ -45,7 +45,7 @@ impl Meters {
         match tick.attempt {
             0 | 1 => {
                 self.lateness.record(now.duration_since(tick.due).unwrap_or_default());
-            },
+            }
             attempt if attempt > tick.failures.saturating_add(1) => self.takeovers.add(1),
             _ => {}
         }

@@ -130,12 +130,7 @@ impl SchedulerService {
     /// # Errors
     ///
     /// Fails with the errors of the store.
-    pub async fn ticks<I>(
-        &self,
-        job: I,
-        before: Option<SystemTime>,
-        count: u32,
-    ) -> Result<TickPage>
+    pub async fn ticks<I>(&self, job: I, before: Option<SystemTime>, count: u32) -> Result<TickPage>
     where
         I: TryInto<JobId, Error: Into<InvalidJobId>>,
     {

@@ -5,9 +5,7 @@ use trine_core::{State, TaskHandle};
 
 use super::{SchedulerService, Shared};
 use crate::engine::handlers::Handlers;
-use crate::{
-    Definition, Error, InvalidJobId, Job, JobId, Registered, Result, Scope, planning,
-};
+use crate::{Definition, Error, InvalidJobId, Job, JobId, Registered, Result, Scope, planning};
 
 impl SchedulerService {
     /// Registers a job, as [`register_all`](Self::register_all) does.
@@ -22,22 +20,23 @@ impl SchedulerService {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> trine_scheduler::Result<()> {
     /// # use trine_scheduler::{SchedulerConfig, SchedulerService};
-    /// use trine_scheduler::{Job, Registered};
+    /// use trine_scheduler::{Job, RegisterOutcome, Registered};
     ///
     /// # let scheduler = SchedulerService::connect(&SchedulerConfig::memory()).await?;
     /// let job = Job::new("cleanup", "every 5m").run(|_| async { Ok::<(), String>(()) })?;
-    /// assert_eq!(scheduler.register(job).await?, Registered::New);
+    /// let outcome = scheduler.register(job).await?;
+    /// assert_eq!(outcome, RegisterOutcome::Stored(Registered::New));
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn register(&self, job: Job) -> Result<Registered> {
+    pub async fn register(&self, job: Job) -> Result<RegisterOutcome> {
         let registered = self.register_all(vec![job]).await?;
         // One job has one answer.
-        Ok(registered.into_iter().next().unwrap_or(Registered::Same))
+        Ok(registered.into_iter().next().unwrap_or(RegisterOutcome::AtStart))
     }
 
-    /// Registers all of the jobs or none, and answers one [`Registered`] each.
-    /// Before the first start they are kept, and registered with it.
+    /// Registers all of the jobs or none, and answers one [`RegisterOutcome`]
+    /// each. Before the first start they are kept, and registered with it.
     ///
     /// A job that this process has already is replaced by a higher revision: a
     /// run that goes on ends with the handler it began with. A job of a lower
@@ -52,14 +51,14 @@ impl SchedulerService {
     /// of the same revision, and for a job that this process has in the same or
     /// a higher revision, or twice in the list; with `Invalid` for one that
     /// would never run, and with the errors of the store.
-    pub async fn register_all(&self, jobs: Vec<Job>) -> Result<Vec<Registered>> {
+    pub async fn register_all(&self, jobs: Vec<Job>) -> Result<Vec<RegisterOutcome>> {
         const OPERATION: &str = "register";
         let shared = &self.shared;
         self.refuse_closed(OPERATION)?;
         let is_registered = Arc::clone(&shared.registered).lock_owned().await;
         if !*is_registered {
             self.admit(&jobs, OPERATION)?;
-            return Ok(vec![Registered::AtStart; jobs.len()]);
+            return Ok(vec![RegisterOutcome::AtStart; jobs.len()]);
         }
         self.refuse_closed(OPERATION)?;
         let in_flight = shared.parts.lifecycle.enter();
@@ -69,7 +68,8 @@ impl SchedulerService {
             work.store(&jobs, OPERATION).await
         })?;
         let aborted = |_| Error::Closed { at: shared.at(OPERATION) };
-        stored.await.map_err(aborted)?
+        let registered = stored.await.map_err(aborted)??;
+        Ok(registered.into_iter().map(RegisterOutcome::Stored).collect())
     }
 
     /// Removes the job: ticks that wait are never run, a run that goes on ends
@@ -221,6 +221,16 @@ impl Shared {
         engine.ring();
         Ok(registered)
     }
+}
+
+/// What became of a job that was registered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RegisterOutcome {
+    /// It is kept until the service starts, and stored then.
+    AtStart,
+    /// The store has it, or a higher revision.
+    Stored(Registered),
 }
 
 /// Takes handlers back that the store did not take.
