@@ -1,4 +1,5 @@
 mod memory;
+mod observed;
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use trine_core::{Claim, Deadline, Durability, Fence, Renewal};
 use crate::{AttemptEnd, ClaimedTick, Definition, JobFacts, JobId, JobPage, Result, TickPage};
 
 pub use memory::MemoryBackend;
+pub use observed::Observed;
 
 /// The operations that a store of jobs and ticks must offer. Object-safe on
 /// purpose: callers hold one [`SchedulerService`](crate::SchedulerService)

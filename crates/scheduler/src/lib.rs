@@ -103,8 +103,8 @@ mod when;
 mod zone;
 
 pub use backend::{
-    Call, Capabilities, ClaimAnswer, Finish, FinishOutcome, MemoryBackend, Overview, PlanAnswer,
-    Registered, SchedulerBackend, StoreFacts, TriggerOutcome, fence_key,
+    Call, Capabilities, ClaimAnswer, Finish, FinishOutcome, MemoryBackend, Observed, Overview,
+    PlanAnswer, Registered, SchedulerBackend, StoreFacts, TriggerOutcome, fence_key,
 };
 pub use config::{BackendConfig, ConfigError, SchedulerConfig};
 pub use cron::CronField;
