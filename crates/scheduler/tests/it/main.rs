@@ -9,6 +9,8 @@ mod jitter;
 mod nominal;
 mod properties;
 mod reference;
+mod service;
+mod support;
 mod zones;
 
 use std::time::SystemTime;

@@ -1,0 +1,12 @@
+//! What services promise, over jobs and ticks in memory.
+
+mod every_process;
+mod faults;
+mod health;
+mod operations;
+mod overlaps;
+mod processes;
+mod registration;
+mod runs;
+mod shutdown;
+mod testing;
