@@ -71,11 +71,14 @@ pub(crate) struct Parts {
 pub(crate) struct Loop {
     pub(crate) bell: Arc<Bell>,
     pub(crate) watermark: Watermark,
+    /// Cancelled when it has said its last word to the store.
+    pub(crate) ended: CancellationToken,
 }
 
 impl Loop {
     fn new(clock: &Arc<dyn Clock>, bell: Arc<Bell>) -> Self {
-        Self { bell, watermark: Watermark::new(Arc::clone(clock)) }
+        let watermark = Watermark::new(Arc::clone(clock));
+        Self { bell, watermark, ended: CancellationToken::new() }
     }
 }
 
@@ -144,6 +147,14 @@ impl Engine {
                 }
             }
         });
+    }
+
+    /// Waits until a closing has been told to the store.
+    pub(crate) async fn farewell(&self) {
+        if self.is_started() {
+            self.planner.ended.cancelled().await;
+            self.claims.ended.cancelled().await;
+        }
     }
 
     pub(crate) fn is_started(&self) -> bool {

@@ -254,7 +254,9 @@ impl SchedulerService {
             let least = Deadline::after(Lifecycle::CLOSING_GRACE - LAST);
             let until = deadline.max(least);
             shared.parts.cut.cancel();
-            until.limit(shared.parts.runs.emptied()).await;
+            let runs = shared.parts.runs.emptied();
+            let farewells = async { tokio::join!(shared.once.farewell(), shared.every.farewell()) };
+            until.limit(async { tokio::join!(runs, farewells) }).await;
             let until = until.max(Deadline::after(LAST / 2));
             shared.runs.shutdown(until).await;
             shared.tasks.shutdown(until).await;

@@ -16,6 +16,9 @@ use crate::{
 /// Longest lease, so that the clock can be moved in long steps.
 const LEASE: Span = Span::secs(3_600);
 
+/// Ten years.
+const HISTORY: Span = Span::secs(3_650 * 24 * 60 * 60);
+
 /// Longest step of the clock: renewals of leases must have their turns.
 const STEP: Duration = Duration::from_secs(600);
 
@@ -65,7 +68,9 @@ pub struct TestScheduler {
 /// # }
 /// ```
 pub async fn scheduler(jobs: impl IntoIterator<Item = Job>) -> Result<TestScheduler> {
-    let config = SchedulerConfig::memory().with_lease(LEASE).with_planner_lease(LEASE);
+    let mut config = SchedulerConfig::memory().with_lease(LEASE).with_planner_lease(LEASE);
+    // What the test asks for at its end must still be there.
+    config.history_age = HISTORY;
     let clock = Arc::new(ManualClock::new());
     let deps = SchedulerDeps::default().with_clock(Arc::<ManualClock>::clone(&clock));
     let deps = jobs.into_iter().fold(deps, SchedulerDeps::with_job);

@@ -66,6 +66,7 @@ impl Engine {
         if let Err(error) = withdrawn {
             tracing::debug!(service = &*self.name, kind = %error.kind(), "handlers not withdrawn");
         }
+        self.claims.ended.cancel();
     }
 
     async fn rest(&self, until: Moment, due: Option<Moment>) {

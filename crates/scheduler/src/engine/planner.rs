@@ -60,5 +60,6 @@ impl Engine {
         if let Err(error) = self.backend.resign(Call::new("resign"), &self.process).await {
             tracing::debug!(service = &*self.name, kind = %error.kind(), "planner not resigned");
         }
+        self.planner.ended.cancel();
     }
 }

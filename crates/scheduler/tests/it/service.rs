@@ -3,6 +3,7 @@
 mod every_process;
 mod faults;
 mod health;
+mod many;
 mod operations;
 mod overlaps;
 mod processes;

@@ -16,7 +16,7 @@ async fn a_paused_job_begins_nothing_until_it_is_resumed() {
     let (paused, before) = (world.clock.wall(), log.count());
     let JobState::Paused { note, since } = process.facts("a").await.state else { panic!("active") };
     assert_eq!((&*note, since), ("the bank is closed", paused));
-    world.pass(SECOND * 60).await;
+    world.pass(SECOND * 65).await;
     assert_eq!(log.count(), before);
     assert!(process.service.upcoming("a", 3).await.unwrap().is_empty());
     assert!(process.service.resume("a").await.unwrap());

@@ -170,14 +170,15 @@ async fn a_blocking_run_holds_up_no_other_and_keeps_its_place_after_its_time() {
     let (world, log) = (World::new(), Log::default());
     let (may_end, has_begun) = (CancellationToken::new(), CancellationToken::new());
     let (end, begun, says) = (may_end.clone(), has_begun.clone(), log.clone());
-    let blocking = Job::new("blocking", "every 60s").with_timeout(SECOND * 10).blocking(move |ctx| {
-        begun.cancel();
-        while !end.is_cancelled() {
-            std::thread::park_timeout(Duration::from_millis(1));
-        }
-        says.say(format!("{}", ctx.is_cancelled()));
-        Err::<(), _>("too late")
-    });
+    let blocking =
+        Job::new("blocking", "every 60s").with_timeout(SECOND * 10).blocking(move |ctx| {
+            begun.cancel();
+            while !end.is_cancelled() {
+                std::thread::park_timeout(Duration::from_millis(1));
+            }
+            says.say(format!("{}", ctx.is_cancelled()));
+            Err::<(), _>("too late")
+        });
     let other = Log::default();
     let jobs = vec![blocking.unwrap(), speaks("other", "every 10s", &other)];
     let process = world.process(jobs).await;
