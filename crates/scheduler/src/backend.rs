@@ -1,9 +1,15 @@
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+mod sql;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use trine_core::{Claim, Deadline, Durability, Fence, Renewal};
+
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+pub use sql::SqlBackend;
 
 use crate::{AttemptEnd, ClaimedTick, Definition, JobFacts, JobId, JobPage, Result, TickPage};
 

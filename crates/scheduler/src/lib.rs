@@ -96,12 +96,16 @@ pub mod planning;
 mod policy;
 mod progress;
 mod schedule;
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+mod schema;
 mod tick;
 mod time_of_day;
 mod weekday;
 mod when;
 mod zone;
 
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+pub use backend::SqlBackend;
 pub use backend::{
     Call, Capabilities, ClaimAnswer, Finish, FinishOutcome, Overview, PlanAnswer, Registered,
     SchedulerBackend, StoreFacts, TriggerOutcome, fence_key,
@@ -119,6 +123,8 @@ pub use local_time::LocalTime;
 pub use policy::{Misfire, Overlap, Retries};
 pub use progress::Progress;
 pub use schedule::{Schedule, Upcoming};
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+pub use schema::migrations;
 pub use tick::{Attempt, AttemptEnd, ClaimedTick, Tick, TickKind, TickState};
 pub use time_of_day::TimeOfDay;
 pub use weekday::Weekday;
