@@ -1,3 +1,5 @@
+mod memory;
+mod observed;
 #[cfg(any(feature = "mysql", feature = "sqlite"))]
 mod sql;
 
@@ -8,10 +10,12 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use trine_core::{Claim, Deadline, Durability, Fence, Renewal};
 
+use crate::{AttemptEnd, ClaimedTick, Definition, JobFacts, JobId, JobPage, Result, TickPage};
+
+pub use memory::MemoryBackend;
+pub use observed::Observed;
 #[cfg(any(feature = "mysql", feature = "sqlite"))]
 pub use sql::SqlBackend;
-
-use crate::{AttemptEnd, ClaimedTick, Definition, JobFacts, JobId, JobPage, Result, TickPage};
 
 /// The operations that a store of jobs and ticks must offer. Object-safe on
 /// purpose: callers hold one [`SchedulerService`](crate::SchedulerService)
@@ -42,12 +46,15 @@ pub trait SchedulerBackend: fmt::Debug + Send + Sync + 'static {
     /// A new job begins as [`planning::first`](crate::planning::first) says, a
     /// higher revision goes on as
     /// [`planning::replaced`](crate::planning::replaced) says, and a lower one
-    /// changes nothing but the handler.
+    /// changes nothing but the handler. One that the store has, or has a higher
+    /// one of, goes on as [`planning::refreshed`](crate::planning::refreshed)
+    /// says. A job that was removed is new again.
     ///
     /// # Errors
     ///
     /// Fails with `Conflict` for a definition that differs from the stored one
-    /// of the same revision, and with `NeverDue` for one without a time.
+    /// of the same revision, and for a job that is there twice, and with
+    /// `NeverDue` for one without a time.
     async fn register(
         &self,
         call: Call,
@@ -58,16 +65,22 @@ pub trait SchedulerBackend: fmt::Debug + Send + Sync + 'static {
     /// Forgets the handlers of `process`: of these jobs, or `None` of all.
     async fn withdraw(&self, call: Call, process: &Arc<str>, jobs: Option<&[JobId]>) -> Result<()>;
 
-    /// Says that `process` is there, and its handlers with it, for `ttl`.
-    async fn beat(&self, call: Call, process: &Arc<str>, ttl: Duration) -> Result<()>;
+    /// Says that `process` is there, and its handlers with it, for `ttl`, and
+    /// answers how many it has: fewer than it registered if the store forgot it
+    /// as one that was gone, and then it is to register again. Before its first
+    /// beat no process is there.
+    async fn beat(&self, call: Call, process: &Arc<str>, ttl: Duration) -> Result<u64>;
 
     /// Removes the job and ends its waiting ticks as
     /// [`Removed`](crate::TickState::Removed); a run that goes on may end, and
-    /// is kept in the history. `false` if there is none.
+    /// is kept in the history. It is not tried again: the next claim or sweep
+    /// after its lease is over ends it as removed, too. Processes keep their
+    /// handlers for a job of this name. `false` if there is no such job.
     async fn remove(&self, call: Call, job: &JobId) -> Result<bool>;
 
-    /// Plans no ticks of the job any more and gives out none, until it is
-    /// resumed; runs that go on may end. A second note replaces the first.
+    /// Plans no ticks of the job any more and gives out none but
+    /// [triggered](crate::TickKind::Triggered) ones, until it is resumed; runs
+    /// that go on may end. A second note replaces the first, the moment stays.
     ///
     /// # Errors
     ///
@@ -83,8 +96,13 @@ pub trait SchedulerBackend: fmt::Debug + Send + Sync + 'static {
     /// Fails with `NotFound` if there is no such job.
     async fn resume(&self, call: Call, job: &JobId) -> Result<bool>;
 
-    /// Makes a tick of the job for this moment, also of a paused one, whose
-    /// tick is given out as others are. Nothing else moves.
+    /// Makes a tick of the job for this moment if
+    /// [`planning::has_room`](crate::planning::has_room) says so, also of a
+    /// paused one. It is due at once, and nothing else moves.
+    ///
+    /// The nominal time is the moment of the call by the store's clock, or the
+    /// first microsecond after it that is neither that of another tick nor the
+    /// job's next one.
     ///
     /// # Errors
     ///
@@ -94,7 +112,10 @@ pub trait SchedulerBackend: fmt::Debug + Send + Sync + 'static {
     /// Becomes or stays the planner for `ttl`, and makes the ticks of up to
     /// `jobs` jobs that are due, those due first: each as
     /// [`planning::plan`](crate::planning::plan) says, in the same step as the
-    /// planner is checked.
+    /// planner is checked. Of a nominal time that has a tick no other is made.
+    ///
+    /// Also how a process stays the planner whose lease is over and was not
+    /// taken.
     async fn plan(
         &self,
         call: Call,
@@ -107,16 +128,23 @@ pub trait SchedulerBackend: fmt::Debug + Send + Sync + 'static {
     async fn resign(&self, call: Call, process: &Arc<str>) -> Result<()>;
 
     /// Gives up to `count` ticks that wait, or whose lease is over, to
-    /// `process` for `ttl`: those due first, of active jobs that it has handlers
-    /// for, made by no higher revision than its handler's, and of each job no
-    /// more than run at once by [`Overlap`](crate::Overlap), in the order of
+    /// `process` for `ttl`: of jobs that it has handlers for, made by no higher
+    /// revision than its handler's, and of paused ones only triggered ticks.
+    /// Those that could be claimed first go first, of one moment by their
     /// nominal times.
+    ///
+    /// Of each job no more run at once than
+    /// [`concurrency`](crate::Overlap::concurrency) says, retries and takeovers
+    /// among them: a tick keeps its place from its first attempt until it is
+    /// over, also while it waits for another.
     ///
     /// Each is a new [`Attempt`](crate::Attempt), under a token that is higher
     /// than all before it under the same [fence key](fence_key): the last one of
-    /// the job and the store's clock in µs, as [`Fence::next_token`] says. A
-    /// tick that was taken over more often than its job allows is failed
-    /// instead.
+    /// the job and the store's clock in µs, as [`Fence::next_token`] says. The
+    /// attempt before whose lease is over ends as
+    /// [`Lost`](crate::AttemptEnd::Lost). A tick that was taken over as often as
+    /// its job allows is failed instead, as
+    /// [`planning::is_taken_over`](crate::planning::is_taken_over) says.
     async fn claim(
         &self,
         call: Call,
@@ -126,12 +154,20 @@ pub trait SchedulerBackend: fmt::Debug + Send + Sync + 'static {
     ) -> Result<ClaimAnswer>;
 
     /// Renews each claim by its ttl and answers one [`Renewal`] each, as
-    /// [`Leases::renew`](trine_core::Leases::renew) asks.
+    /// [`Leases::renew`](trine_core::Leases::renew) asks: one whose lease is over
+    /// is gone, whether or not the tick was taken over.
     async fn renew(&self, call: Call, claims: &[Claim]) -> Result<Vec<Renewal>>;
 
     /// Ends attempts, each as far as it still is the tick's last and goes on,
-    /// and answers one [`FinishOutcome`] each. What the job learns of it is in
+    /// and answers one [`FinishOutcome`] each, whether or not its lease is over.
+    /// What the tick is then says [`planning::attempted`](crate::planning::attempted),
+    /// what the job learns of its end
     /// [`planning::finished`](crate::planning::finished).
+    ///
+    /// # Errors
+    ///
+    /// Fails with `Invalid` for an end as [`Lost`](crate::AttemptEnd::Lost),
+    /// and changes nothing.
     async fn finish(&self, call: Call, attempts: &[Finish]) -> Result<Vec<FinishOutcome>>;
 
     /// Returns one job, as it is now.
@@ -162,9 +198,10 @@ pub trait SchedulerBackend: fmt::Debug + Send + Sync + 'static {
     /// Returns what an operator asks first. Bounded work, whatever is stored.
     async fn overview(&self, call: Call) -> Result<Overview>;
 
-    /// Forgets ticks that ended longer than `age` ago, all but the last `runs`
-    /// of each job, and processes that are gone; about `rows` of them. Answers
-    /// how many there were: less than `rows` means that nothing is left.
+    /// Forgets ticks that ended longer than `age` ago, those that are over
+    /// beyond the last `runs` of each job, and processes that are gone; at most
+    /// `rows` of them. Answers how many there were: less than `rows` means that
+    /// nothing is left.
     async fn sweep(&self, call: Call, age: Duration, runs: u32, rows: u32) -> Result<u64>;
 
     /// Takes no new work and lets go of what it holds. Idempotent.
@@ -338,11 +375,12 @@ impl Finish {
 pub enum FinishOutcome {
     /// The tick is over.
     Finished,
-    /// The tick waits for another attempt.
+    /// The tick waits for another attempt; also if that was said before.
     Waiting,
     /// The tick was over under this very fence: it was said before.
     Repeated,
-    /// The tick was given to another, which alone has a say.
+    /// The tick was given to another, which alone has a say, or failed as one
+    /// that was lost too often, or is not there any more.
     Replaced,
 }
 
@@ -356,13 +394,14 @@ pub struct Overview {
     pub jobs: u64,
     /// Jobs that are paused.
     pub paused: u64,
-    /// Active jobs that no process has a handler for.
+    /// Active jobs that no process has a handler for that is there.
     pub without_handler: u64,
     /// The oldest nominal time that is over and nobody has planned.
     pub oldest_due: Option<SystemTime>,
-    /// Since when the oldest tick waits that could be claimed.
+    /// Since when the oldest tick waits that could be claimed by a process that
+    /// is there: none that waits for its job's other runs, or to be resumed.
     pub oldest_ready: Option<SystemTime>,
-    /// Ticks that are held by a process.
+    /// Ticks that run, those whose lease is over among them.
     pub running: u64,
     /// Who plans.
     pub planner: Option<Arc<str>>,

@@ -107,8 +107,8 @@ mod zone;
 #[cfg(any(feature = "mysql", feature = "sqlite"))]
 pub use backend::SqlBackend;
 pub use backend::{
-    Call, Capabilities, ClaimAnswer, Finish, FinishOutcome, Overview, PlanAnswer, Registered,
-    SchedulerBackend, StoreFacts, TriggerOutcome, fence_key,
+    Call, Capabilities, ClaimAnswer, Finish, FinishOutcome, MemoryBackend, Observed, Overview,
+    PlanAnswer, Registered, SchedulerBackend, StoreFacts, TriggerOutcome, fence_key,
 };
 pub use config::{BackendConfig, ConfigError, SchedulerConfig};
 pub use cron::CronField;

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::{AttemptEnd, Misfire, NeverDue, Overlap, Progress, Terms, TickState};
+use crate::{AttemptEnd, Misfire, NeverDue, Overlap, Progress, Terms, TickKind, TickState};
 
 /// Most ticks of one job that one step makes; what is left over is planned by
 /// the next.
@@ -16,6 +16,8 @@ pub const MAX_WAITING: u32 = 1_000;
 
 /// Just before a moment, on the grid of nominal times.
 const MICRO: Duration = Duration::from_micros(1);
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A tick to be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +39,17 @@ pub struct Planned {
     pub progress: Progress,
 }
 
+/// The end of a tick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Why there was one.
+    pub kind: TickKind,
+    /// [`Succeeded`](TickState::Succeeded) or [`Failed`](TickState::Failed).
+    pub state: TickState,
+    /// How many others of its job wait or run.
+    pub open: u32,
+}
+
 /// What the end of a tick changes in its job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -45,7 +58,8 @@ pub struct Finished {
     pub progress: Progress,
     /// Failed ticks in a row.
     pub failures: u32,
-    /// Whether the job is paused for them.
+    /// Whether the job is paused for them, if it is not paused already; with
+    /// [`pause_note`].
     pub is_paused: bool,
 }
 
@@ -60,7 +74,7 @@ pub fn first(terms: &Terms, now: SystemTime) -> Result<Progress, NeverDue> {
 
 /// Returns how a job goes on whose terms are replaced at `now`. With the same
 /// schedule nothing changes, and what was missed is still missed; another one
-/// begins at `now`.
+/// begins at `now`, and one with a delay after the end of the run that goes on.
 ///
 /// # Errors
 ///
@@ -75,21 +89,45 @@ pub fn replaced(
         return Ok(*progress);
     }
     let first = new.schedule.first_from(now)?;
-    // A fixed time that the old schedule had is not due again today.
-    let after_last = progress.last.and_then(|(last, shown)| {
-        let is_far = last + Duration::from_secs(86_400) < now;
-        let next = (!is_far).then(|| new.schedule.next_after_run(last, shown))?;
-        next.filter(|next| *next >= now)
-    });
-    let next = if new.schedule.is_delay() { first } else { after_last.unwrap_or(first) };
-    Ok(Progress::new(progress.last, Some(next)))
+    let waits = old.schedule.is_delay() && new.schedule.is_delay() && progress.next.is_none();
+    let next = match progress.last {
+        _ if waits => None,
+        // The time of this very moment has its tick.
+        Some((last, shown)) if first <= last => new.schedule.next_after_run(last, shown),
+        _ => Some(first),
+    };
+    Ok(Progress::new(progress.last, next))
+}
+
+/// Returns how a job goes on under the rule that its time zone has now: as it
+/// is, unless it got another one under which its next time is none.
+///
+/// [`plan`] does so with the jobs that are due; whoever registers a job again
+/// does it for those that are due earlier than they were.
+#[must_use]
+pub fn refreshed(terms: &Terms, progress: &Progress) -> Progress {
+    let schedule = &terms.schedule;
+    let Some(next) = progress.next else { return *progress };
+    if !schedule.follows_clocks() || schedule.next_after(next - MICRO) == Some(next) {
+        return *progress;
+    }
+    // No rule moves a time by more than a day. What was passed over before that
+    // stays so.
+    let day_before = next.checked_sub(DAY).unwrap_or(SystemTime::UNIX_EPOCH);
+    let moved = match progress.last {
+        Some((last, shown)) if last > day_before => schedule.next_after_run(last, shown),
+        Some((_, shown)) => schedule.next_after_run(day_before, shown),
+        None => schedule.next_after(day_before),
+    };
+    Progress::new(progress.last, moved)
 }
 
 /// Returns how a job goes on that is resumed at `now`: what passed while it was
-/// paused is passed over, except the only time of a job that runs once.
+/// paused is passed over, except the only time of a job that runs once. Its
+/// failures in a row count from 0 again.
 #[must_use]
 pub fn resumed(terms: &Terms, progress: &Progress, now: SystemTime) -> Progress {
-    let schedule = &terms.schedule;
+    let (schedule, now) = (&terms.schedule, on_grid(now));
     let next = match progress.next {
         Some(next) if next < now && schedule.is_delay() => Some(now),
         Some(next) if next < now && !schedule.is_once() => schedule.next_after(now - MICRO),
@@ -101,11 +139,17 @@ pub fn resumed(terms: &Terms, progress: &Progress, now: SystemTime) -> Progress 
 /// Returns the ticks of a job at `now`, of which `open` wait or run already.
 ///
 /// Times up to [`grace`](Terms::grace) ago are on time, earlier ones are missed.
+/// Bounded work, however many were missed: at most [`MAX_STEP`] ticks.
 #[must_use]
 pub fn plan(terms: &Terms, progress: &Progress, open: u32, now: SystemTime) -> Planned {
+    let now = on_grid(now);
+    let due = |progress: &Progress| progress.next.filter(|next| *next <= now);
     let mut steps = Steps { terms, open, planned: Planned::default() };
     steps.planned.progress = *progress;
-    let Some(next) = progress.next.filter(|next| *next <= now) else { return steps.planned };
+    if due(progress).is_some() {
+        steps.planned.progress = refreshed(terms, progress);
+    }
+    let Some(next) = due(&steps.planned.progress) else { return steps.planned };
     if terms.schedule.is_delay() {
         steps.on_time(next);
         steps.planned.progress.next = None;
@@ -115,7 +159,7 @@ pub fn plan(terms: &Terms, progress: &Progress, open: u32, now: SystemTime) -> P
     if next < on_time {
         steps.missed(next, on_time, now);
     }
-    while let Some(next) = steps.planned.progress.next.filter(|next| *next <= now) {
+    while let Some(next) = due(&steps.planned.progress) {
         if steps.planned.ticks.len() >= MAX_STEP {
             break;
         }
@@ -124,32 +168,87 @@ pub fn plan(terms: &Terms, progress: &Progress, open: u32, now: SystemTime) -> P
     steps.planned
 }
 
-/// Returns what a job learns of the end of one of its planned ticks at `now`:
-/// `state` is [`Succeeded`](TickState::Succeeded) or
-/// [`Failed`](TickState::Failed), and `failures` how many failed in a row before.
+/// Tells whether there is room for one more tick of a job, of which `open` wait
+/// or run already: where there is none, what is due is
+/// [`Overlapped`](TickState::Overlapped), and what is triggered is not made.
+#[must_use]
+pub fn has_room(terms: &Terms, open: u32) -> bool {
+    let room = match terms.overlap {
+        Overlap::Skip => 1,
+        Overlap::QueueOne => 2,
+        Overlap::Allow { at_most } => at_most.get().saturating_add(MAX_WAITING),
+    };
+    open < room
+}
+
+/// Returns what a tick is after an attempt that its process says ended so: it
+/// waits again for `retry_in`, or is over. One of a job that was removed is over
+/// in any case.
+#[must_use]
+pub fn attempted(end: &AttemptEnd, retry_in: Option<Duration>, is_removed: bool) -> TickState {
+    match (end, retry_in) {
+        (AttemptEnd::Succeeded, _) => TickState::Succeeded,
+        (AttemptEnd::HandedOver | AttemptEnd::Lost, _) if is_removed => TickState::Removed,
+        (AttemptEnd::HandedOver | AttemptEnd::Lost, _) => TickState::Waiting,
+        (_, Some(_)) if !is_removed => TickState::Waiting,
+        _ => TickState::Failed,
+    }
+}
+
+/// Returns what a job learns of the end of one of its ticks at `now`, of which
+/// `failures` planned ones in a row failed before.
+///
+/// A schedule with a delay goes on when nothing of its job waits or runs any
+/// more. What was triggered counts for nothing else.
 #[must_use]
 pub fn finished(
     terms: &Terms,
     progress: &Progress,
     failures: u32,
-    state: TickState,
+    ended: Ended,
     now: SystemTime,
 ) -> Finished {
-    let failures = if state == TickState::Failed { failures.saturating_add(1) } else { 0 };
+    let has_failed = ended.state == TickState::Failed;
+    let (failures, counts) = match ended.kind {
+        TickKind::Triggered => (failures, false),
+        TickKind::Planned if has_failed => (failures.saturating_add(1), true),
+        TickKind::Planned => (0, false),
+    };
     let mut progress = *progress;
-    if terms.schedule.is_delay() && progress.next.is_none() {
+    if terms.schedule.is_delay() && progress.next.is_none() && ended.open == 0 {
         progress.next = terms.schedule.next_after(now);
     }
-    let is_paused = terms.pause_after.is_some_and(|most| failures >= most.get());
+    let is_paused = counts && terms.pause_after.is_some_and(|most| failures >= most.get());
     Finished { progress, failures, is_paused }
 }
 
-/// Tells whether a tick whose lease is over is tried again, which has ended so
-/// before.
+/// Returns the note of a job that is paused because so many ticks failed.
+#[must_use]
+pub fn pause_note(failures: u32) -> String {
+    match failures {
+        1 => "it failed once".to_owned(),
+        failures => format!("it failed {failures} times in a row"),
+    }
+}
+
+/// Tells whether a job has no further time and nothing that waits or runs.
+#[must_use]
+pub fn is_done(terms: &Terms, progress: &Progress, open: u32) -> bool {
+    progress.next.is_none() && open == 0 && !terms.schedule.is_delay()
+}
+
+/// Tells whether a tick whose lease is over is tried again, or failed: `ends`
+/// are those of its attempts, this loss among them.
 #[must_use]
 pub fn is_taken_over<'e>(terms: &Terms, ends: impl IntoIterator<Item = &'e AttemptEnd>) -> bool {
     let lost = ends.into_iter().filter(|end| **end == AttemptEnd::Lost).count();
     u32::try_from(lost).is_ok_and(|lost| lost <= terms.takeovers)
+}
+
+/// Cuts a moment to the grid of nominal times.
+fn on_grid(now: SystemTime) -> SystemTime {
+    let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    now - Duration::from_nanos(u64::from(since.subsec_nanos() % 1_000))
 }
 
 /// One step of planning under way.
@@ -162,13 +261,8 @@ struct Steps<'t> {
 impl Steps<'_> {
     /// Makes the tick of a time that overlaps with what is open.
     fn on_time(&mut self, nominal: SystemTime) {
-        let room = match self.terms.overlap {
-            Overlap::Skip => 1,
-            Overlap::QueueOne => 2,
-            Overlap::Allow { at_most } => at_most.get().saturating_add(MAX_WAITING),
-        };
-        let is_free = self.open < room;
-        self.make(nominal, if is_free { TickState::Waiting } else { TickState::Overlapped });
+        let has_room = has_room(self.terms, self.open);
+        self.make(nominal, if has_room { TickState::Waiting } else { TickState::Overlapped });
     }
 
     fn make(&mut self, nominal: SystemTime, state: TickState) {
@@ -192,8 +286,11 @@ impl Steps<'_> {
             Misfire::All { within, at_most } => {
                 let most = usize::try_from(at_most.get()).unwrap_or(usize::MAX).min(MAX_STEP);
                 let from = now.checked_sub(within).unwrap_or(next).max(next);
-                for nominal in self.last_of(from, on_time, most) {
-                    self.make(nominal, TickState::Waiting);
+                for nominal in self.last_of(next, from, on_time, most) {
+                    // One after the other, beside what overlap allows.
+                    let has_room = self.open < MAX_WAITING;
+                    let state = if has_room { TickState::Waiting } else { TickState::Overlapped };
+                    self.make(nominal, state);
                 }
             }
         }
@@ -220,11 +317,19 @@ impl Steps<'_> {
         latest
     }
 
-    /// The last `most` nominal times from `from` to before `end`.
-    fn last_of(&self, from: SystemTime, end: SystemTime, most: usize) -> Vec<SystemTime> {
+    /// The last `most` nominal times from `from` to before `end`; `known` is
+    /// the first of all, which the schedule may not say again.
+    fn last_of(
+        &self,
+        known: SystemTime,
+        from: SystemTime,
+        end: SystemTime,
+        most: usize,
+    ) -> Vec<SystemTime> {
         let times = |from: SystemTime| {
-            let upcoming = self.terms.schedule.upcoming(from - MICRO);
-            upcoming.take_while(move |time| *time < end)
+            let upcoming = self.terms.schedule.upcoming(known.max(from - MICRO));
+            let known = (from <= known).then_some(known);
+            known.into_iter().chain(upcoming).take_while(move |time| *time < end)
         };
         let (mut from, mut few) = (from, end);
         // All of the last `most` begin between the two.

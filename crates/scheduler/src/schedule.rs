@@ -360,6 +360,14 @@ impl Schedule {
         matches!(self.when, When::Once { .. } | When::Now)
     }
 
+    /// Whether its times are local ones, which another rule of its zone moves.
+    pub(crate) fn follows_clocks(&self) -> bool {
+        let is_absolute = self.is_delay() || self.is_once();
+        !self.zone.is_utc()
+            && !is_absolute
+            && !(matches!(self.when, When::Every { .. }) && self.exclusions.is_none())
+    }
+
     fn next(&self, after: Timestamp, shown: Option<LocalTime>) -> Option<Timestamp> {
         let rule = self.zone.rule();
         let horizon =

@@ -57,7 +57,7 @@ pub fn migrations() -> Vec<MigrationSet> {
                     revision INTEGER NOT NULL,
                     due_at INTEGER NOT NULL,
                     state INTEGER NOT NULL,
-                    is_parked INTEGER NOT NULL,
+                    place INTEGER NOT NULL,
                     ready_at INTEGER,
                     attempts INTEGER NOT NULL,
                     failures INTEGER NOT NULL,
@@ -67,7 +67,7 @@ pub fn migrations() -> Vec<MigrationSet> {
                     ended_at INTEGER,
                     PRIMARY KEY (service, job, nominal)
                 ) WITHOUT ROWID",
-                "CREATE INDEX trine_tick_ready ON trine_tick (service, is_parked, ready_at)
+                "CREATE INDEX trine_tick_ready ON trine_tick (service, place, ready_at)
                     WHERE ended_at IS NULL",
                 "CREATE INDEX trine_tick_open ON trine_tick (service, job, token)
                     WHERE ended_at IS NULL",
@@ -123,7 +123,7 @@ pub fn migrations() -> Vec<MigrationSet> {
                     revision BIGINT NOT NULL,
                     due_at DATETIME(6) NOT NULL,
                     state SMALLINT NOT NULL,
-                    is_parked SMALLINT NOT NULL,
+                    place SMALLINT NOT NULL,
                     ready_at DATETIME(6) NULL,
                     attempts INT UNSIGNED NOT NULL,
                     failures INT UNSIGNED NOT NULL,
@@ -132,7 +132,7 @@ pub fn migrations() -> Vec<MigrationSet> {
                     history MEDIUMTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
                     ended_at DATETIME(6) NULL,
                     PRIMARY KEY (service, job, nominal),
-                    KEY trine_tick_ready (service, is_parked, ready_at),
+                    KEY trine_tick_ready (service, place, ready_at),
                     KEY trine_tick_open (service, job, ended_at, token),
                     KEY trine_tick_ended (service, ended_at)
                 ) ENGINE=InnoDB",

@@ -47,9 +47,10 @@ const RETRIES: u32 = 8;
 /// over rows that another transaction has locked; all else waits for them. A
 /// deadlock with a transaction of the host's is run again within the call.
 ///
-/// **Open ticks** of a job, up to as many as run at once, have a place; the
-/// others are parked, and the first of them gets the place of one that is over.
-/// Claims see ticks with a place only, so that none is in the way of others.
+/// **Open ticks** of a job, up to as many as run at once, have a place: those
+/// that were tried, then those that can be claimed first. The others are parked
+/// and get the places of those that are over. Claims see ticks with a place
+/// only, so that none is in the way of others.
 ///
 /// **Lost replies**: every operation may be sent again. On MySQL and MariaDB a
 /// claim takes a [ticket](Tx::ticket), by which a lost reply to its commit is
@@ -238,7 +239,7 @@ impl SchedulerBackend for SqlBackend {
         self.store.withdraw(call, process, jobs).await
     }
 
-    async fn beat(&self, call: Call, process: &Arc<str>, ttl: Duration) -> Result<()> {
+    async fn beat(&self, call: Call, process: &Arc<str>, ttl: Duration) -> Result<u64> {
         self.store.beat(call, process, ttl).await
     }
 

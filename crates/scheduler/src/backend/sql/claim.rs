@@ -1,14 +1,14 @@
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use trine_core::{Claim, Fence, Renewal};
 use trine_db_shard::{Sql, Timestamp, Tx, list};
 
-use super::finish::{learn, save_changed};
+use super::finish::{count_open, learn, save_changed};
 use super::job_row::{JobRow, Lock, lock_jobs, names};
-use super::slots::{Places, settle};
-use super::tick_row::{HELD as HELD_ROWS, LOCK_HELD, TickRow, lock_ticks, save_ticks};
+use super::slots::settle;
+use super::tick_row::{HELD as HELD_ROWS, LOCK_HELD, TickRow, code, lock_ticks, place, save_ticks};
 use super::{Call, Failure, Store, time};
 use crate::backend::fence_key;
 use crate::{AttemptEnd, ClaimAnswer, ClaimedTick, Definition, JobId, Result, TickState, planning};
@@ -21,11 +21,10 @@ macro_rules! ready {
             $columns,
             " FROM trine_tick t \
              JOIN trine_job_handler h ON h.service = t.service AND h.job = t.job AND h.process = ? \
-             JOIN trine_job j ON j.service = t.service AND j.job = t.job \
-             WHERE t.service = ? AND t.is_parked = 0 AND t.ended_at IS NULL \
+             WHERE t.service = ? AND t.place = 0 AND t.ended_at IS NULL \
              AND t.ready_at ",
             $until,
-            " AND t.revision <= h.revision AND j.paused_at IS NULL \
+            " AND t.revision <= h.revision \
              ORDER BY t.ready_at, t.nominal LIMIT ?"
         )
     };
@@ -33,6 +32,11 @@ macro_rules! ready {
 
 const READY: Sql = Sql::portable(ready!("t.job, t.nominal", "<= ?"));
 const NEXT_READY: Sql = Sql::portable(ready!("t.ready_at", "IS NOT NULL"));
+
+const COUNT_HELD: Sql = Sql::portable(
+    "SELECT job, COUNT(*) FROM trine_tick WHERE service = ? AND job IN (?) \
+     AND ended_at IS NULL AND state = ? AND ready_at > ? GROUP BY job",
+);
 
 /// Ticks of one claim at most, whatever was asked for.
 const MOST: u32 = 1_000;
@@ -51,6 +55,7 @@ impl Store {
         ttl: Duration,
         count: u32,
     ) -> Result<ClaimAnswer> {
+        self.end_orphans(call).await?;
         let mut now = Timestamp::default();
         for _ in 0..ROUNDS {
             // Nothing is locked to find out that there is nothing.
@@ -103,23 +108,40 @@ impl Store {
         let mut batch = Claiming { service, process, ttl, now, claimed: Vec::new() };
         let mut saved = Vec::with_capacity(rows.len());
         let mut freed = HashMap::new();
+        let begun = rows.iter().filter(|row| row.attempts > 0).map(|row| &row.job);
+        let mut held = count_held(tx, service, begun, now).await?;
         for mut row in in_order(rows, &known) {
             let Some(job) = jobs.get_mut(&row.job) else { continue };
             let is_ready = row.ready_at.is_some_and(|ready| ready <= now);
-            if !is_ready || row.is_parked != 0 || job.paused_at.is_some() {
+            if !is_ready || row.place != place::GIVEN {
                 continue;
             }
             let definition = job.definition()?;
-            if !batch.take(&definition, job, &mut row)? {
-                let places = definition.terms.overlap.concurrency();
-                freed.insert(row.job.clone(), Places::new(places, job.paused_at.is_some()));
+            let terms = &definition.terms;
+            if let Some(held) = held.get_mut(&row.job) {
+                if *held >= terms.overlap.concurrency() {
+                    // Fewer may run now than did: it waits for the others.
+                    freed.insert(row.job.clone(), job.places(terms));
+                    continue;
+                }
+                *held += 1;
             }
+            batch.take(&definition, job, &mut row)?;
             saved.push(row);
         }
         let ticks = batch.claimed;
         save_ticks(tx, service, &saved).await?;
+        // What a job learns of its end goes by what it has left.
+        let ended = saved.iter().filter(|row| row.ended_at.is_some());
+        for row in ended {
+            let Some(job) = jobs.get_mut(&row.job) else { continue };
+            let open = count_open(tx, service, &row.job).await?;
+            let terms = job.terms()?;
+            learn(&terms, job, row, open, now)?;
+            freed.insert(row.job.clone(), job.places(&terms));
+        }
         save_changed(tx, service, &before, jobs).await?;
-        settle(tx, service, &freed).await?;
+        settle(tx, service, &freed, now).await?;
         let next: Option<Timestamp> = tx.query_optional(NEXT_READY, self.next(process)).await?;
         Ok(ClaimAnswer::new(time(now), ticks, next.map(time)))
     }
@@ -212,13 +234,13 @@ struct Claiming<'c> {
 
 impl Claiming<'_> {
     /// Gives the tick to the process, or ends it if it was taken over too
-    /// often. Tells whether it was given.
+    /// often.
     fn take(
         &mut self,
         definition: &Definition,
         job: &mut JobRow,
         row: &mut TickRow,
-    ) -> Result<bool, Failure> {
+    ) -> Result<(), Failure> {
         let (terms, now) = (&definition.terms, self.now);
         if row.state()? == TickState::Running {
             row.end_attempt(&AttemptEnd::Lost, now)?;
@@ -226,8 +248,7 @@ impl Claiming<'_> {
             let ends = std::iter::repeat_n(&AttemptEnd::Lost, losses);
             if !planning::is_taken_over(terms, ends) {
                 row.finish(TickState::Failed, now);
-                learn(terms, job, row, TickState::Failed, now)?;
-                return Ok(false);
+                return Ok(());
             }
         }
         let token = job.next_token(now);
@@ -243,8 +264,29 @@ impl Claiming<'_> {
             failures: row.failures,
             fence: Fence::new(fence, token)?,
         });
-        Ok(true)
+        Ok(())
     }
+}
+
+/// Returns how many ticks run under a lease that goes on, of each of the jobs.
+async fn count_held(
+    tx: &mut Tx,
+    service: &str,
+    jobs: impl Iterator<Item = &JobId>,
+    now: Timestamp,
+) -> Result<HashMap<JobId, u32>, Failure> {
+    let jobs: BTreeSet<_> = jobs.collect();
+    if jobs.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let running = code(TickState::Running);
+    let params = (service, names(jobs.iter().copied()), running, now);
+    let held: Vec<(JobId, u32)> = tx.query(COUNT_HELD, params).await?;
+    let mut held: HashMap<_, _> = held.into_iter().collect();
+    for job in jobs {
+        held.entry(job.clone()).or_insert(0);
+    }
+    Ok(held)
 }
 
 /// Returns the rows in the order in which they were found.

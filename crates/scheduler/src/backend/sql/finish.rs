@@ -4,12 +4,12 @@ use trine_core::Fence;
 use trine_db_shard::{Once, Sql, Timestamp, Tx, list};
 
 use super::job_row::{JobRow, Lock, lock_jobs, names, save_jobs};
-use super::slots::{Places, settle};
+use super::slots::{OPEN, OpenTick, Places, settle};
 use super::tick_row::{TickRow, columns, lock_ticks, save_ticks, stamp};
 use super::{Call, Failure, Store, time};
+use crate::planning::{self, Ended};
 use crate::{
-    AttemptEnd, ClaimedTick, Error, Finish, FinishOutcome, JobId, Result, Terms, TickKind,
-    TickState, planning,
+    AttemptEnd, ClaimedTick, Error, Finish, FinishOutcome, JobId, Result, Terms, TickState,
 };
 
 /// Locked for what is committed, and not what a snapshot shows.
@@ -27,6 +27,11 @@ const OVER: Sql = Sql::per_engine()
 
 impl Store {
     pub(super) async fn finish(&self, call: Call, ends: &[Finish]) -> Result<Vec<FinishOutcome>> {
+        self.check_open(call)?;
+        if ends.iter().any(|end| end.end == AttemptEnd::Lost) {
+            let detail = "end: expected one that a process can tell, not that it was lost";
+            return Err(Error::Invalid { at: self.at(call), detail: detail.into() });
+        }
         if ends.is_empty() {
             return Ok(Vec::new());
         }
@@ -70,7 +75,14 @@ impl Store {
         let mut rows: BTreeMap<_, _> = keyed(rows);
         let now = self.now(tx).await?;
 
-        let (mut outcomes, mut freed) = (Vec::with_capacity(ends.len()), HashMap::new());
+        let mut open = HashMap::new();
+        for job in jobs.values() {
+            if job.terms()?.schedule.is_delay() {
+                open.insert(job.job.clone(), count_open(tx, service, &job.job).await?);
+            }
+        }
+        let mut ending = Ending { open, freed: HashMap::new(), now };
+        let mut outcomes = Vec::with_capacity(ends.len());
         let mut over = None;
         for (end, place) in ends.iter().zip(&places) {
             let Some(row) = rows.get_mut(place) else {
@@ -84,7 +96,7 @@ impl Store {
             let outcome = if row.token != end.fence.token() {
                 FinishOutcome::Replaced
             } else if row.state()? == TickState::Running {
-                conclude(jobs.get_mut(&end.job), row, end, now, &mut freed)?
+                ending.conclude(jobs.get_mut(&end.job), row, end)?
             } else if row.ended_at.is_some() {
                 // Ended twice in this very call.
                 FinishOutcome::Repeated
@@ -97,7 +109,7 @@ impl Store {
         let rows: Vec<_> = rows.into_values().collect();
         save_ticks(tx, service, &rows).await?;
         save_changed(tx, service, &before, jobs).await?;
-        settle(tx, service, &freed).await?;
+        settle(tx, service, &ending.freed, now).await?;
         Ok(outcomes)
     }
 
@@ -122,64 +134,67 @@ struct Told {
     token: u64,
 }
 
-/// Ends an attempt that goes on.
-fn conclude(
-    job: Option<&mut JobRow>,
-    row: &mut TickRow,
-    end: &Finish,
+/// Ends of attempts under way.
+struct Ending {
+    /// Open ticks, of jobs for which they matter.
+    open: HashMap<JobId, u32>,
+    freed: HashMap<JobId, Places>,
     now: Timestamp,
-    freed: &mut HashMap<JobId, Places>,
-) -> Result<FinishOutcome, Failure> {
-    row.end_attempt(&end.end, now)?;
-    let Some(job) = job else {
-        // Its job was removed meanwhile: it is not tried again.
-        let state = match end.end {
-            AttemptEnd::Succeeded => TickState::Succeeded,
-            AttemptEnd::HandedOver => TickState::Removed,
-            _ => TickState::Failed,
-        };
-        row.finish(state, now);
-        return Ok(FinishOutcome::Finished);
-    };
-    let state = match (&end.end, end.retry_in) {
-        (AttemptEnd::Succeeded, _) => TickState::Succeeded,
-        (AttemptEnd::HandedOver, _) => {
-            row.wait(now);
-            return Ok(FinishOutcome::Waiting);
-        }
-        (_, Some(wait)) => {
-            row.wait(now.plus(wait));
-            return Ok(FinishOutcome::Waiting);
-        }
-        (_, None) => TickState::Failed,
-    };
-    row.finish(state, now);
-    let terms = job.terms()?;
-    learn(&terms, job, row, state, now)?;
-    let places = terms.overlap.concurrency();
-    freed.insert(row.job.clone(), Places::new(places, job.paused_at.is_some()));
-    Ok(FinishOutcome::Finished)
 }
 
-/// Tells the job that one of its ticks is over.
+impl Ending {
+    /// Ends an attempt that goes on.
+    fn conclude(
+        &mut self,
+        job: Option<&mut JobRow>,
+        row: &mut TickRow,
+        end: &Finish,
+    ) -> Result<FinishOutcome, Failure> {
+        let now = self.now;
+        row.end_attempt(&end.end, now)?;
+        let state = planning::attempted(&end.end, end.retry_in, job.is_none());
+        if state == TickState::Waiting {
+            row.wait(now.plus(end.retry_in.unwrap_or_default()));
+            return Ok(FinishOutcome::Waiting);
+        }
+        row.finish(state, now);
+        if let Some(job) = job {
+            let open = self.open.get_mut(&job.job).map_or(0, |open| {
+                *open = open.saturating_sub(1);
+                *open
+            });
+            let terms = job.terms()?;
+            learn(&terms, job, row, open, now)?;
+            self.freed.insert(job.job.clone(), job.places(&terms));
+        }
+        Ok(FinishOutcome::Finished)
+    }
+}
+
+/// Tells the job that one of its ticks is over, beside which `open` wait or run.
 pub(super) fn learn(
     terms: &Terms,
     job: &mut JobRow,
     row: &TickRow,
-    state: TickState,
+    open: u32,
     now: Timestamp,
 ) -> Result<(), Failure> {
-    if row.kind() != TickKind::Planned {
-        return Ok(());
-    }
-    let learnt = planning::finished(terms, &job.progress()?, job.failures, state, time(now));
+    let ended = Ended { kind: row.kind(), state: row.state()?, open };
+    let learnt = planning::finished(terms, &job.progress()?, job.failures, ended, time(now));
     job.set_progress(&learnt.progress);
     job.failures = learnt.failures;
     if learnt.is_paused && job.paused_at.is_none() {
         job.paused_at = Some(now);
-        job.paused_note = Some(format!("{} failed in a row", learnt.failures));
+        job.paused_note = Some(planning::pause_note(learnt.failures));
     }
     Ok(())
+}
+
+/// Returns how many ticks of a job wait or run. What locks them has the same
+/// transaction seen in full.
+pub(super) async fn count_open(tx: &mut Tx, service: &str, job: &JobId) -> Result<u32, Failure> {
+    let open: Vec<OpenTick> = tx.query(OPEN, (service, job.as_str())).await?;
+    Ok(open.len().try_into().unwrap_or(u32::MAX))
 }
 
 /// Saves those jobs that are others now than before.

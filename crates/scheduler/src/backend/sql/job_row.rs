@@ -4,6 +4,7 @@ use serde::Deserialize;
 use trine_core::Fence;
 use trine_db_shard::{Database, FromRow, Param, Sql, Timestamp, Tx, Value, list, rows};
 
+use super::slots::Places;
 use super::{Failure, time};
 use crate::{Definition, JobId, JobState, Progress, Terms};
 
@@ -145,15 +146,20 @@ impl JobRow {
         self.next_at = progress.next.map(Into::into);
     }
 
-    pub(super) fn state(&self, open: u32) -> JobState {
+    pub(super) fn state(&self, is_done: bool) -> JobState {
         match self.paused_at {
             Some(since) => JobState::Paused {
                 note: self.paused_note.as_deref().unwrap_or_default().into(),
                 since: time(since),
             },
-            None if self.next_at.is_none() && open == 0 => JobState::Done,
+            None if is_done => JobState::Done,
             None => JobState::Active,
         }
+    }
+
+    /// Returns the places of its ticks.
+    pub(super) fn places(&self, terms: &Terms) -> Places {
+        Places::new(terms.overlap.concurrency(), self.paused_at.is_some())
     }
 
     /// Returns the next token, and remembers it.

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use trine_db_shard::{Sql, Timestamp, Tx};
 
 use super::job_row::{self, JobRow, names, save_jobs};
+use super::slots::{Places, settle};
 use super::tick_row::{TickRow, add_ticks, stamp};
 use super::{Call, Failure, Store, between, time};
 use crate::{Definition, JobId, PlanAnswer, Result, TickKind, TickState, planning};
@@ -188,39 +189,43 @@ impl Store {
         let open = names(jobs.iter().map(|job| &job.job));
         let open: Vec<(JobId, u32)> = tx.query(OPEN, (service, open)).await?;
         let open: HashMap<JobId, u32> = open.into_iter().collect();
-        let mut ticks = Vec::new();
+        let (mut ticks, mut crowded) = (Vec::new(), HashMap::new());
         jobs.retain_mut(|job| {
             let open = open.get(&job.job).copied().unwrap_or(0);
             // A row that only a later version can read is planned by that one.
-            let planned = plan_job(job, open, now);
-            planned.map(|planned| ticks.extend(planned)).is_ok()
+            let Ok((planned, places)) = plan_job(job, open, now) else { return false };
+            ticks.extend(planned);
+            crowded.extend(places.map(|places| (job.job.clone(), places)));
+            true
         });
         add_ticks(tx, service, &ticks).await?;
         save_jobs(tx, service, &jobs).await?;
+        settle(tx, service, &crowded, now).await?;
         Ok(ticks.len().try_into().unwrap_or(u64::MAX))
     }
 }
 
-/// Plans one job, of which `open` ticks wait or run, and returns its new ticks.
-fn plan_job(job: &mut JobRow, open: u32, now: Timestamp) -> Result<Vec<TickRow>, Failure> {
+/// Plans one job, of which `open` ticks wait or run, and returns its new ticks,
+/// and its places if there are fewer than open ticks.
+fn plan_job(
+    job: &mut JobRow,
+    open: u32,
+    now: Timestamp,
+) -> Result<(Vec<TickRow>, Option<Places>), Failure> {
     let definition: Definition = job.definition()?;
     let terms = &definition.terms;
     let planned = planning::plan(terms, &job.progress()?, open, time(now));
-    let places = terms.overlap.concurrency();
-    let mut open = open;
     let ticks = planned.ticks.iter().map(|tick| {
         let due = stamp(terms.schedule.due(job.job.as_str(), tick.nominal));
         let nominal = stamp(tick.nominal);
         let kind = TickKind::Planned;
-        let mut row = TickRow::new(&job.job, nominal, kind, job.revision, due, tick.state, now);
-        if tick.state == TickState::Waiting {
-            row.is_parked = u8::from(open >= places);
-            open = open.saturating_add(1);
-        }
-        row
+        TickRow::new(&job.job, nominal, kind, job.revision, due, tick.state, now)
     });
     let ticks: Vec<_> = ticks.collect();
+    let waiting = planned.ticks.iter().filter(|tick| tick.state == TickState::Waiting).count();
+    let open = open.saturating_add(waiting.try_into().unwrap_or(u32::MAX));
+    let is_crowded = waiting > 0 && open > terms.overlap.concurrency();
     job.made = job.made.saturating_add(ticks.len().try_into().unwrap_or(u64::MAX));
     job.set_progress(&planned.progress);
-    Ok(ticks)
+    Ok((ticks, is_crowded.then(|| job.places(terms))))
 }

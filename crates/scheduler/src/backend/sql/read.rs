@@ -6,7 +6,9 @@ use trine_db_shard::{Sql, Timestamp, list};
 use super::job_row::{self, JobRow, find_jobs, names, shared};
 use super::tick_row::{TickRow, code, columns, stamp};
 use super::{Call, Failure, OWNER, Store, time};
-use crate::{Error, JobFacts, JobId, JobPage, Overview, Result, Tick, TickPage, TickState};
+use crate::{
+    Error, JobFacts, JobId, JobPage, Overview, Result, Tick, TickPage, TickState, planning,
+};
 
 const LOOK: Sql = Sql::portable(
     "SELECT (SELECT COUNT(*) FROM trine_job WHERE service = '') \
@@ -70,16 +72,16 @@ const OLDEST_DUE: Sql = Sql::portable(
 );
 
 const OLDEST_READY: Sql = Sql::portable(
-    "SELECT MIN(ready_at) FROM trine_tick \
-     WHERE service = ? AND is_parked = 0 AND ended_at IS NULL AND ready_at <= ?",
+    "SELECT t.ready_at FROM trine_tick t \
+     WHERE t.service = ? AND t.place = 0 AND t.ended_at IS NULL AND t.ready_at <= ? \
+     AND EXISTS (SELECT 1 FROM trine_job_handler h \
+     JOIN trine_job_process p ON p.service = h.service AND p.process = h.process \
+     WHERE h.service = t.service AND h.job = t.job AND p.expires_at > ?) \
+     ORDER BY t.ready_at LIMIT 1",
 );
 
-/// Runs whose lease goes on: their number is bounded by what processes run at
-/// once, and that of waiting ticks is by no more than what is looked at.
 const RUNNING: Sql = Sql::portable(
-    "SELECT COUNT(*) FROM (SELECT state FROM trine_tick WHERE service = ? AND is_parked = 0 \
-     AND ended_at IS NULL AND ready_at > ? ORDER BY ready_at LIMIT 100000) AS held \
-     WHERE state = ?",
+    "SELECT COUNT(*) FROM trine_tick WHERE service = ? AND ended_at IS NULL AND state = ?",
 );
 
 /// Latest moment that every engine can keep: the end of the year 9999.
@@ -151,8 +153,10 @@ impl Store {
         let mut last = self.ticks_at(last.collect()).await?;
         let facts = rows.iter().map(|row| {
             let open = open.get(&row.job).copied().unwrap_or(0);
-            let mut facts = JobFacts::new(shared(row)?, row.progress()?);
-            facts.state = row.state(open);
+            let (definition, progress) = (shared(row)?, row.progress()?);
+            let is_done = planning::is_done(&definition.terms, &progress, open);
+            let mut facts = JobFacts::new(definition, progress);
+            facts.state = row.state(is_done);
             facts.failures = row.failures;
             facts.open = open;
             facts.last = last.remove(&row.job);
@@ -220,10 +224,11 @@ impl Store {
             overview.without_handler = db.query_one(UNHANDLED, (service, now)).await?;
             let oldest: Option<Timestamp> = db.query_one(OLDEST_DUE, (service, now)).await?;
             overview.oldest_due = oldest.map(time);
-            let oldest: Option<Timestamp> = db.query_one(OLDEST_READY, (service, now)).await?;
+            let params = (service, now, now);
+            let oldest: Option<Timestamp> = db.query_optional(OLDEST_READY, params).await?;
             overview.oldest_ready = oldest.map(time);
-            let params = (service, now, code(TickState::Running));
-            overview.running = db.query_one(RUNNING, params).await?;
+            let running = code(TickState::Running);
+            overview.running = db.query_one(RUNNING, (service, running)).await?;
             overview.planner = self.planner(now).await?;
             Ok(overview)
         })

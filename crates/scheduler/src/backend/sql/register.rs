@@ -8,19 +8,16 @@ use trine_db_shard::{Sql, Timestamp, Tx, Value, rows};
 use super::job_row::{
     JobRow, Lock, add_jobs, find_jobs, lock_job, lock_jobs, names, parts, save_jobs,
 };
-use super::slots::{Places, settle};
-use super::tick_row::{TickRow, add_ticks, code};
+use super::slots::{OPEN, OpenTick, settle};
+use super::tick_row::{TickRow, add_ticks, code, place};
 use super::{Call, Failure, Store, time};
 use crate::{
-    Definition, Error, JobId, NeverDue, Overlap, Registered, Result, TickKind, TickState,
-    TriggerOutcome, planning,
+    Definition, Error, JobId, NeverDue, Registered, Result, TickKind, TickState, TriggerOutcome,
+    planning,
 };
 
 /// Definitions that are stored in one transaction.
 const PART: usize = 1_000;
-
-/// For how long a process that registers counts as there until its first beat.
-const FIRST_TTL: Duration = Duration::from_secs(30);
 
 /// Highest revision: what every engine can compare.
 const MAX_REVISION: u64 = i64::MAX.unsigned_abs();
@@ -43,16 +40,19 @@ const WITHDRAW_ALL: Sql =
 
 const LEAVE: Sql = Sql::portable("DELETE FROM trine_job_process WHERE service = ? AND process = ?");
 
+/// It is there from its first beat on.
 const ARRIVE: Sql = Sql::per_engine()
     .sqlite(
         "INSERT INTO trine_job_process (service, process, expires_at) VALUES (?, ?, ?) \
-         ON CONFLICT (service, process) DO UPDATE SET \
-         expires_at = max(expires_at, excluded.expires_at)",
+         ON CONFLICT (service, process) DO NOTHING",
     )
     .mysql(
         "INSERT INTO trine_job_process (service, process, expires_at) VALUES (?, ?, ?) \
-         ON DUPLICATE KEY UPDATE expires_at = GREATEST(expires_at, VALUES(expires_at))",
+         ON DUPLICATE KEY UPDATE service = VALUES(service)",
     );
+
+const HANDLERS: Sql =
+    Sql::portable("SELECT COUNT(*) FROM trine_job_handler WHERE service = ? AND process = ?");
 
 const BEAT: Sql = Sql::per_engine()
     .sqlite(
@@ -73,26 +73,14 @@ const LEFT: Sql = Sql::portable(
 const REMOVE: Sql = Sql::portable("DELETE FROM trine_job WHERE service = ? AND job = ?");
 
 const END_WAITING: Sql = Sql::portable(
-    "UPDATE trine_tick SET state = ?, is_parked = 0, ready_at = NULL, ended_at = ? \
+    "UPDATE trine_tick SET state = ?, place = 0, ready_at = NULL, ended_at = ? \
      WHERE service = ? AND job = ? AND ended_at IS NULL AND state = ?",
 );
 
 /// Runs of a job that is removed end by themselves or by the end of their lease.
-const UNPARK: Sql = Sql::portable(
-    "UPDATE trine_tick SET is_parked = 0 WHERE service = ? AND job = ? AND ended_at IS NULL",
+const ORPHAN: Sql = Sql::portable(
+    "UPDATE trine_tick SET place = ? WHERE service = ? AND job = ? AND ended_at IS NULL",
 );
-
-macro_rules! open {
-    ($lock:literal) => {
-        concat!(
-            "SELECT nominal FROM trine_tick \
-             WHERE service = ? AND job = ? AND ended_at IS NULL ORDER BY nominal",
-            $lock
-        )
-    };
-}
-
-const OPEN: Sql = Sql::per_engine().sqlite(open!("")).mysql(open!(" FOR UPDATE"));
 
 const THERE: Sql = Sql::portable(
     "SELECT nominal FROM trine_tick WHERE service = ? AND job = ? AND nominal >= ? \
@@ -120,6 +108,16 @@ impl Store {
                 let detail = format!("job `{id}`: revision {revision}: expected at most 2^63 - 1");
                 return Err(Error::Invalid { at: self.at(call), detail: detail.into() });
             }
+        }
+        let mut ids: Vec<_> = definitions.iter().map(|definition| &definition.id).collect();
+        ids.sort_unstable();
+        if let Some([id, _]) = ids.array_windows().find(|[id, next]| id == next) {
+            let (at, job) = (self.at(call), JobId::clone(id));
+            return Err(Error::Conflict {
+                at,
+                job,
+                detail: "it is registered twice in one call".into(),
+            });
         }
         if definitions.len() > PART {
             self.check_all(call, definitions).await?;
@@ -162,7 +160,6 @@ impl Store {
         let service = self.service();
         let mut ids: Vec<_> = definitions.iter().map(|definition| &definition.id).collect();
         ids.sort_unstable();
-        ids.dedup();
         let before = lock_jobs(tx, service, ids.iter().copied(), Lock::Wait).await?;
         let before = by_name(before);
         let now = self.now(tx).await?;
@@ -185,14 +182,12 @@ impl Store {
         add_jobs(tx, service, &new).await?;
         save_jobs(tx, service, &changed).await?;
         for job in new.iter().filter(|job| job.made > 0).chain(&changed) {
-            let most = job.terms()?.overlap.concurrency();
-            places.insert(job.job.clone(), Places::new(most, job.paused_at.is_some()));
+            places.insert(job.job.clone(), job.places(&job.terms()?));
         }
-        settle(tx, service, &places).await?;
+        settle(tx, service, &places, now).await?;
 
         let mut handlers: Vec<_> = definitions.iter().collect();
-        handlers.sort_unstable_by_key(|definition| (&definition.id, definition.revision));
-        handlers.dedup_by_key(|definition| &definition.id);
+        handlers.sort_unstable_by_key(|definition| &definition.id);
         for part in parts(&handlers) {
             let row = |definition: &&Arc<Definition>| -> [Value; 4] {
                 let (job, revision) = (definition.id.as_str(), definition.revision);
@@ -200,7 +195,7 @@ impl Store {
             };
             tx.execute(HANDLE, (rows(part.iter().map(row)),)).await?;
         }
-        tx.execute(ARRIVE, (service, &**process, now.plus(FIRST_TTL))).await?;
+        tx.execute(ARRIVE, (service, &**process, now)).await?;
         Ok(registered)
     }
 
@@ -220,12 +215,15 @@ impl Store {
             return Ok(Registered::New);
         };
         let revision = job.revision;
+        let terms = job.terms()?;
+        let refreshed = planning::refreshed(&terms, &job.progress()?);
         if definition.revision < revision {
+            job.set_progress(&refreshed);
             return Ok(Registered::Older { revision });
         }
-        let terms = job.terms()?;
         if definition.revision == revision {
             if definition.terms == terms {
+                job.set_progress(&refreshed);
                 return Ok(Registered::Same);
             }
             let detail = format!(
@@ -283,11 +281,11 @@ impl Store {
         .await
     }
 
-    pub(super) async fn beat(&self, call: Call, process: &Arc<str>, ttl: Duration) -> Result<()> {
+    pub(super) async fn beat(&self, call: Call, process: &Arc<str>, ttl: Duration) -> Result<u64> {
         self.step(call, |mut tx| async move {
             let until = self.now(&mut tx).await?.plus(ttl);
             tx.execute(BEAT, (self.service(), &**process, until)).await?;
-            Ok(())
+            Ok(tx.query_one(HANDLERS, (self.service(), &**process)).await?)
         })
         .await
     }
@@ -301,7 +299,7 @@ impl Store {
             let now = self.now(&mut tx).await?;
             let (removed, waiting) = (code(TickState::Removed), code(TickState::Waiting));
             tx.execute(END_WAITING, (removed, now, service, job.as_str(), waiting)).await?;
-            tx.execute(UNPARK, (service, job.as_str())).await?;
+            tx.execute(ORPHAN, (place::ORPHAN, service, job.as_str())).await?;
             tx.execute(REMOVE, (service, job.as_str())).await?;
             Ok(true)
         })
@@ -314,7 +312,7 @@ impl Store {
             let now = self.now(&mut tx).await?;
             row.paused_at = row.paused_at.or(Some(now));
             row.paused_note = Some(note.to_owned());
-            self.save_settled(&mut tx, row).await
+            self.save_settled(&mut tx, row, now).await
         })
         .await
     }
@@ -328,7 +326,7 @@ impl Store {
             let now = self.now(&mut tx).await?;
             row.set_progress(&planning::resumed(&row.terms()?, &row.progress()?, time(now)));
             (row.paused_at, row.paused_note, row.failures) = (None, None, 0);
-            self.save_settled(&mut tx, row).await?;
+            self.save_settled(&mut tx, row, now).await?;
             Ok(true)
         })
         .await
@@ -338,23 +336,25 @@ impl Store {
         self.step(call, |mut tx| async move {
             let service = self.service();
             let mut row = self.lock(&mut tx, call, job).await?;
-            let open: Vec<Timestamp> = tx.query(OPEN, (service, job.as_str())).await?;
-            let terms = row.terms()?;
-            if let Some(last) = open.last().filter(|_| !has_room(terms.overlap, open.len())) {
-                return Ok(TriggerOutcome::Overlaps { nominal: time(*last) });
+            let open: Vec<OpenTick> = tx.query(OPEN, (service, job.as_str())).await?;
+            let count = open.len().try_into().unwrap_or(u32::MAX);
+            let has_room = planning::has_room(&row.terms()?, count);
+            let other = open.iter().min_by_key(|tick| (!tick.is_begun(), tick.ready_at));
+            if let Some(other) = other.filter(|_| !has_room) {
+                return Ok(TriggerOutcome::Overlaps { nominal: time(other.nominal) });
             }
             let now = self.now(&mut tx).await?;
-            // A tick of this very moment is another one.
             let mut nominal = now;
             let there: Vec<Timestamp> = tx.query(THERE, (service, job.as_str(), now)).await?;
-            while there.contains(&nominal) {
+            while there.contains(&nominal) || row.next_at == Some(nominal) {
                 nominal = nominal.plus(Duration::from_micros(1));
             }
             let (kind, state) = (TickKind::Triggered, TickState::Waiting);
-            let tick = TickRow::new(job, nominal, kind, row.revision, nominal, state, now);
+            let mut tick = TickRow::new(job, nominal, kind, row.revision, nominal, state, now);
+            tick.ready_at = Some(now);
             add_ticks(&mut tx, service, &[tick]).await?;
             row.made = row.made.saturating_add(1);
-            self.save_settled(&mut tx, row).await?;
+            self.save_settled(&mut tx, row, now).await?;
             Ok(TriggerOutcome::Triggered { nominal: time(nominal) })
         })
         .await
@@ -368,23 +368,12 @@ impl Store {
     }
 
     /// Saves the job, and gives its places as they are to be now.
-    async fn save_settled(&self, tx: &mut Tx, row: JobRow) -> Result<(), Failure> {
+    async fn save_settled(&self, tx: &mut Tx, row: JobRow, now: Timestamp) -> Result<(), Failure> {
         let service = self.service();
-        let most = row.terms()?.overlap.concurrency();
-        let places = Places::new(most, row.paused_at.is_some());
+        let places = row.places(&row.terms()?);
         save_jobs(tx, service, std::slice::from_ref(&row)).await?;
-        settle(tx, service, &HashMap::from([(row.job, places)])).await
+        settle(tx, service, &HashMap::from([(row.job, places)]), now).await
     }
-}
-
-/// Tells whether another tick is made beside so many open ones.
-fn has_room(overlap: Overlap, open: usize) -> bool {
-    let room = match overlap {
-        Overlap::Skip => 1,
-        Overlap::QueueOne => 2,
-        Overlap::Allow { at_most } => at_most.get().saturating_add(planning::MAX_WAITING),
-    };
-    open < usize::try_from(room).unwrap_or(usize::MAX)
 }
 
 fn by_name(jobs: Vec<JobRow>) -> HashMap<JobId, JobRow> {

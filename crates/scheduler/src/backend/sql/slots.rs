@@ -5,14 +5,13 @@ use trine_db_shard::{Sql, Timestamp, Tx, list};
 
 use super::Failure;
 use super::job_row::names;
-use crate::{JobId, TickState};
-
-use super::tick_row::code;
+use super::tick_row::{code, kind, place};
+use crate::{JobId, TickKind, TickState};
 
 macro_rules! open {
     ($lock:literal) => {
         concat!(
-            "SELECT job, nominal, state, is_parked FROM trine_tick \
+            "SELECT job, nominal, kind, state, place, ready_at, attempts FROM trine_tick \
              WHERE service = ? AND job IN (?) AND ended_at IS NULL ORDER BY job, nominal",
             $lock
         )
@@ -21,42 +20,58 @@ macro_rules! open {
 
 /// Locked, so that a transaction of the host's sees what is committed and not
 /// its snapshot.
-const OPEN: Sql = Sql::per_engine().sqlite(open!("")).mysql(open!(" FOR UPDATE"));
+pub(super) const OPEN: Sql = Sql::per_engine().sqlite(open!("")).mysql(open!(" FOR UPDATE"));
 
-const PARK: Sql = Sql::portable(
-    "UPDATE trine_tick SET is_parked = ? WHERE service = ? AND job = ? AND nominal IN (?)",
+const MOVE: Sql = Sql::portable(
+    "UPDATE trine_tick SET place = ? WHERE service = ? AND job = ? AND nominal IN (?)",
 );
 
-#[derive(Debug, Deserialize)]
-struct OpenTick {
+/// An open tick, as far as it matters who goes first.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct OpenTick {
     job: JobId,
-    nominal: Timestamp,
+    pub(super) nominal: Timestamp,
+    kind: u8,
     state: u8,
-    is_parked: u8,
+    place: u8,
+    pub(super) ready_at: Timestamp,
+    attempts: u32,
+}
+
+impl OpenTick {
+    pub(super) fn is_begun(&self) -> bool {
+        self.attempts > 0
+    }
+
+    /// Whether it runs under a lease that goes on.
+    fn is_held(&self, now: Timestamp) -> bool {
+        self.state == code(TickState::Running) && self.ready_at > now
+    }
 }
 
 /// How many ticks of a job have a place.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Places {
-    /// Most at once; none of a job that is paused.
     most: u32,
     is_paused: bool,
 }
 
 impl Places {
+    /// Returns `most` places; of a job that is paused they are for triggered
+    /// ticks only.
     pub(super) fn new(most: u32, is_paused: bool) -> Self {
         Self { most, is_paused }
     }
 }
 
 /// Gives the places of the jobs, which are locked, to those of their open ticks
-/// that have them by right: runs that go on, then those that wait, in the order
-/// of their nominal times, also for a retry. A job that is paused gives none,
-/// to runs whose lease ends neither.
+/// that have them by right at `now`: those that were tried, held ones first,
+/// then the others in the order in which they can be claimed.
 pub(super) async fn settle(
     tx: &mut Tx,
     service: &str,
     places: &HashMap<JobId, Places>,
+    now: Timestamp,
 ) -> Result<(), Failure> {
     if places.is_empty() {
         return Ok(());
@@ -65,73 +80,90 @@ pub(super) async fn settle(
     for ticks in ticks.chunk_by(|one, next| one.job == next.job) {
         let Some(job) = ticks.first().map(|tick| &tick.job) else { continue };
         let Some(places) = places.get(job) else { continue };
-        for (is_parked, nominals) in moves(ticks, *places) {
+        for (place, nominals) in moves(ticks, *places, now) {
             if !nominals.is_empty() {
-                let params = (is_parked, service, job.as_str(), list(nominals));
-                tx.execute(PARK, params).await?;
+                tx.execute(MOVE, (place, service, job.as_str(), list(nominals))).await?;
             }
         }
     }
     Ok(())
 }
 
-/// Returns which of the ticks are to be given a place, and which are to be
-/// parked.
-fn moves(ticks: &[OpenTick], places: Places) -> [(u8, Vec<Timestamp>); 2] {
-    let runs = |tick: &OpenTick| tick.state == code(TickState::Running);
-    let running = ticks.iter().filter(|tick| runs(tick)).count();
-    let mut free = usize::try_from(places.most).unwrap_or(usize::MAX).saturating_sub(running);
-    let (mut placed, mut parked) = (Vec::new(), Vec::new());
-    for tick in ticks {
-        let has_place = match (places.is_paused, runs(tick)) {
-            (true, _) => false,
-            (false, true) => true,
-            (false, false) => {
-                let has_place = free > 0;
-                free = free.saturating_sub(1);
-                has_place
-            }
-        };
-        match (has_place, tick.is_parked) {
-            (true, 1) => placed.push(tick.nominal),
-            (false, 0) => parked.push(tick.nominal),
+/// Returns which of the ticks are to get another place.
+fn moves(ticks: &[OpenTick], places: Places, now: Timestamp) -> [(u8, Vec<Timestamp>); 2] {
+    let mut order: Vec<_> = ticks.iter().collect();
+    order.sort_by_key(|tick| (!tick.is_begun(), !tick.is_held(now), tick.ready_at, tick.nominal));
+    let mut free = places.most;
+    let (mut given, mut parked) = (Vec::new(), Vec::new());
+    for tick in order {
+        let is_out = !places.is_paused || kind(tick.kind) == TickKind::Triggered;
+        let has_place = free > 0 && is_out;
+        // One that was tried keeps its place from the others while its job is
+        // paused, too.
+        free = free.saturating_sub(u32::from(has_place || tick.is_begun()));
+        match (has_place, tick.place) {
+            (true, place::PARKED | place::ORPHAN) => given.push(tick.nominal),
+            (false, place::GIVEN | place::ORPHAN) => parked.push(tick.nominal),
             _ => {}
         }
     }
-    [(0, placed), (1, parked)]
+    [(place::GIVEN, given), (place::PARKED, parked)]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn tick(nominal: i64, state: TickState, is_parked: u8) -> OpenTick {
-        let job = JobId::new("a").unwrap();
-        OpenTick { job, nominal: Timestamp::from_micros(nominal), state: code(state), is_parked }
+    const NOW: Timestamp = Timestamp::from_micros(100);
+
+    fn tick(nominal: i64, state: TickState, place: u8, ready: i64, attempts: u32) -> OpenTick {
+        OpenTick {
+            job: JobId::new("a").unwrap(),
+            nominal: Timestamp::from_micros(nominal),
+            kind: 0,
+            state: code(state),
+            place,
+            ready_at: Timestamp::from_micros(ready),
+            attempts,
+        }
     }
 
     fn moved(ticks: &[OpenTick], most: u32, is_paused: bool) -> [Vec<i64>; 2] {
         let micros = |(_, nominals): (u8, Vec<Timestamp>)| {
             nominals.into_iter().map(Timestamp::as_micros).collect()
         };
-        moves(ticks, Places::new(most, is_paused)).map(micros)
+        moves(ticks, Places::new(most, is_paused), NOW).map(micros)
     }
 
     #[test]
-    fn runs_keep_their_places_and_the_first_that_wait_get_the_rest() {
+    fn what_was_tried_keeps_its_place_and_the_first_to_be_ready_gets_the_rest() {
         let ticks = [
-            tick(1, TickState::Waiting, 1),
-            tick(2, TickState::Running, 0),
-            tick(3, TickState::Waiting, 0),
+            tick(1, TickState::Waiting, 1, 90, 0),
+            tick(2, TickState::Running, 0, 200, 1),
+            tick(3, TickState::Waiting, 0, 80, 0),
+            tick(4, TickState::Waiting, 1, 300, 2),
         ];
         assert_eq!(moved(&ticks, 1, false), [vec![], vec![3]]);
-        assert_eq!(moved(&ticks, 2, false), [vec![1], vec![3]]);
-        assert_eq!(moved(&ticks, 3, false), [vec![1], vec![]]);
+        assert_eq!(moved(&ticks, 2, false), [vec![4], vec![3]]);
+        assert_eq!(moved(&ticks, 3, false), [vec![4], vec![]]);
+        assert_eq!(moved(&ticks, 4, false), [vec![4, 1], vec![]]);
     }
 
     #[test]
-    fn a_paused_job_has_no_places() {
-        let ticks = [tick(1, TickState::Running, 0), tick(2, TickState::Waiting, 0)];
-        assert_eq!(moved(&ticks, 2, true), [vec![], vec![1, 2]]);
+    fn of_too_many_runs_those_that_are_lost_wait_for_the_held_ones() {
+        let ticks = [tick(1, TickState::Running, 0, 50, 1), tick(2, TickState::Running, 0, 200, 1)];
+        assert_eq!(moved(&ticks, 1, false), [vec![], vec![1]]);
+    }
+
+    #[test]
+    fn a_paused_job_has_places_for_what_is_triggered_only() {
+        let triggered = OpenTick { kind: 1, ..tick(3, TickState::Waiting, 1, 50, 0) };
+        let ticks = [
+            tick(1, TickState::Running, 0, 200, 1),
+            tick(2, TickState::Waiting, 0, 50, 0),
+            triggered,
+        ];
+        assert_eq!(moved(&ticks, 1, true), [vec![], vec![1, 2]]);
+        assert_eq!(moved(&ticks, 2, true), [vec![3], vec![1, 2]]);
     }
 }

@@ -42,7 +42,7 @@ const BEYOND: Sql = Sql::per_engine()
 const COUNT: Sql = Sql::portable("SELECT COUNT(*) FROM trine_tick WHERE service = ? AND job = ?");
 
 const GONE: Sql = Sql::portable(
-    "SELECT process FROM trine_job_process WHERE service = ? AND expires_at < ? LIMIT ?",
+    "SELECT process FROM trine_job_process WHERE service = ? AND expires_at <= ? LIMIT ?",
 );
 
 const FORGET_HANDLERS: Sql = Sql::portable(
@@ -51,24 +51,27 @@ const FORGET_HANDLERS: Sql = Sql::portable(
 );
 
 const FORGET: Sql = Sql::portable(
-    "DELETE FROM trine_job_process WHERE service = ? AND process = ? AND expires_at < ?",
+    "DELETE FROM trine_job_process WHERE service = ? AND process = ? AND expires_at <= ?",
 );
 
 macro_rules! orphans {
-    ($lock:literal) => {
+    ($columns:expr, $lock:literal) => {
         concat!(
             "SELECT ",
-            columns!(),
-            " FROM trine_tick WHERE service = ? AND is_parked = 0 AND ended_at IS NULL \
-             AND ready_at <= ? AND NOT EXISTS (SELECT 1 FROM trine_job j \
-             WHERE j.service = trine_tick.service AND j.job = trine_tick.job) LIMIT ?",
+            $columns,
+            " FROM trine_tick WHERE service = ? AND place = 2 AND ended_at IS NULL \
+             AND ready_at <= ? LIMIT ?",
             $lock
         )
     };
 }
 
-const ORPHANS: Sql =
-    Sql::per_engine().sqlite(orphans!("")).mysql(orphans!(" FOR UPDATE SKIP LOCKED"));
+const HAS_ORPHANS: Sql = Sql::portable(
+    "SELECT 1 FROM trine_tick WHERE service = ? AND place = 2 AND ended_at IS NULL LIMIT 1",
+);
+const ORPHANS: Sql = Sql::per_engine()
+    .sqlite(orphans!(columns!(), ""))
+    .mysql(orphans!(columns!(), " FOR UPDATE SKIP LOCKED"));
 
 impl Store {
     pub(super) async fn sweep(
@@ -99,7 +102,7 @@ impl Store {
             swept += self.sweep_long(call, runs, most - swept).await?;
         }
         if swept < most {
-            swept += self.sweep_gone(call, before, most - swept).await?;
+            swept += self.sweep_gone(call, now, most - swept).await?;
         }
         Ok(swept)
     }
@@ -162,17 +165,16 @@ impl Store {
         Ok((gone, is_short))
     }
 
-    /// Removes processes that were not heard of since `before`, with their
-    /// handlers.
-    async fn sweep_gone(&self, call: Call, before: Timestamp, most: u64) -> Result<u64> {
-        let params = (self.service(), before, most.min(STEP));
+    /// Removes processes that are gone at `now`, with their handlers.
+    async fn sweep_gone(&self, call: Call, now: Timestamp, most: u64) -> Result<u64> {
+        let params = (self.service(), now, most.min(STEP));
         let gone =
             self.bounded(call, async { Ok(self.database.query::<String>(GONE, params).await?) });
         let gone = gone.await?;
         for process in &gone {
             self.step(call, |mut tx| async move {
                 let (service, process) = (self.service(), process.as_str());
-                tx.execute(FORGET, (service, process, before)).await?;
+                tx.execute(FORGET, (service, process, now)).await?;
                 tx.execute(FORGET_HANDLERS, (service, process, service, process)).await?;
                 Ok(())
             })
@@ -183,7 +185,14 @@ impl Store {
 
     /// Ends runs whose lease is over and whose job was removed: nobody takes
     /// them over.
-    async fn end_orphans(&self, call: Call) -> Result<()> {
+    pub(super) async fn end_orphans(&self, call: Call) -> Result<()> {
+        let has_orphans = self.bounded(call, async {
+            let found = self.database.query_optional::<u8>(HAS_ORPHANS, (self.service(),));
+            Ok(found.await?.is_some())
+        });
+        if !has_orphans.await? {
+            return Ok(());
+        }
         self.step(call, |mut tx| async move {
             let service = self.service();
             let now = self.now(&mut tx).await?;

@@ -19,9 +19,9 @@ pub(super) struct TickRow {
     pub(super) revision: u64,
     pub(super) due_at: Timestamp,
     state: u8,
-    /// Whether it waits for a place among those that run at once; 0 once over.
-    pub(super) is_parked: u8,
-    /// When it can be claimed if it is not parked; none once over.
+    /// Whether it is to be claimed; see [`place`].
+    pub(super) place: u8,
+    /// When it can be claimed if it has a place; none once over.
     pub(super) ready_at: Option<Timestamp>,
     pub(super) attempts: u32,
     /// Attempts whose handler failed.
@@ -36,7 +36,7 @@ pub(super) struct TickRow {
 
 macro_rules! columns {
     () => {
-        "job, nominal, kind, revision, due_at, state, is_parked, ready_at, attempts, failures, \
+        "job, nominal, kind, revision, due_at, state, place, ready_at, attempts, failures, \
          losses, token, history, ended_at"
     };
 }
@@ -78,7 +78,7 @@ const SAVE: Sql = Sql::per_engine()
         "INSERT INTO trine_tick (service, ",
         columns!(),
         ") VALUES ? ON CONFLICT (service, job, nominal) DO UPDATE SET state = excluded.state, \
-         is_parked = excluded.is_parked, ready_at = excluded.ready_at, \
+         place = excluded.place, ready_at = excluded.ready_at, \
          attempts = excluded.attempts, failures = excluded.failures, losses = excluded.losses, \
          token = excluded.token, history = excluded.history, ended_at = excluded.ended_at"
     ))
@@ -86,7 +86,7 @@ const SAVE: Sql = Sql::per_engine()
         "INSERT INTO trine_tick (service, ",
         columns!(),
         ") VALUES ? ON DUPLICATE KEY UPDATE state = VALUES(state), \
-         is_parked = VALUES(is_parked), ready_at = VALUES(ready_at), \
+         place = VALUES(place), ready_at = VALUES(ready_at), \
          attempts = VALUES(attempts), failures = VALUES(failures), losses = VALUES(losses), \
          token = VALUES(token), history = VALUES(history), ended_at = VALUES(ended_at)"
     ));
@@ -104,6 +104,16 @@ const ADD: Sql = Sql::per_engine()
         columns!(),
         ") VALUES ? ON DUPLICATE KEY UPDATE nominal = VALUES(nominal)"
     ));
+
+/// What the column `place` says.
+pub(super) mod place {
+    /// It can be claimed once it is ready; and of what is over.
+    pub(crate) const GIVEN: u8 = 0;
+    /// It waits for the end of another, or for its job to be resumed.
+    pub(crate) const PARKED: u8 = 1;
+    /// It runs, and its job was removed: nobody takes it over.
+    pub(crate) const ORPHAN: u8 = 2;
+}
 
 const PLANNED: u8 = 0;
 const TRIGGERED: u8 = 1;
@@ -126,7 +136,7 @@ impl TickRow {
             revision,
             due_at,
             state: code(state),
-            is_parked: 0,
+            place: place::GIVEN,
             ready_at: Some(due_at),
             attempts: 0,
             failures: 0,
@@ -142,7 +152,7 @@ impl TickRow {
     }
 
     pub(super) fn kind(&self) -> TickKind {
-        if self.kind == TRIGGERED { TickKind::Triggered } else { TickKind::Planned }
+        kind(self.kind)
     }
 
     pub(super) fn state(&self) -> Result<TickState, Failure> {
@@ -201,7 +211,7 @@ impl TickRow {
     /// Ends it.
     pub(super) fn finish(&mut self, state: TickState, now: Timestamp) {
         self.state = code(state);
-        self.is_parked = 0;
+        self.place = place::GIVEN;
         self.ready_at = None;
         self.ended_at = Some(now);
     }
@@ -222,7 +232,7 @@ impl TickRow {
             self.revision.into(),
             self.due_at.into(),
             self.state.into(),
-            self.is_parked.into(),
+            self.place.into(),
             self.ready_at.into(),
             self.attempts.into(),
             self.failures.into(),
@@ -232,6 +242,11 @@ impl TickRow {
             self.ended_at.into(),
         ]
     }
+}
+
+/// Returns the kind that a number in the table stands for.
+pub(super) fn kind(code: u8) -> TickKind {
+    if code == TRIGGERED { TickKind::Triggered } else { TickKind::Planned }
 }
 
 /// Returns the number that stands for a state in the table.

@@ -1,0 +1,440 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use trine_core::{BoxError, Fence, Moment};
+
+use super::job::{Found, Job, Micros, Record, micros, span, time};
+use super::jobs::Jobs;
+use crate::backend::fence_key;
+use crate::planning::{self, PlannedTick};
+use crate::{
+    Attempt, ClaimAnswer, ClaimedTick, Definition, Finish, FinishOutcome, NeverDue, Overview,
+    PlanAnswer, Progress, Registered, TickKind, TickState, TriggerOutcome,
+};
+
+/// Everything that is stored.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) jobs: Jobs,
+    processes: HashMap<Arc<str>, Process>,
+    planner: Option<(Arc<str>, Micros)>,
+    /// The last token, of whatever key: so that no key leaves a record.
+    last: u64,
+    /// What the wall clock shows when the other one is at 0.
+    wall: Micros,
+}
+
+/// One that has, or had, handlers.
+#[derive(Debug, Default)]
+struct Process {
+    until: Micros,
+    is_there: bool,
+    /// The revisions of its handlers.
+    handlers: HashMap<u32, u64>,
+}
+
+/// Why a definition was not stored.
+#[derive(Debug)]
+pub(super) enum Refused {
+    Conflict(&'static str),
+    NeverDue(NeverDue),
+}
+
+/// What becomes of a definition.
+#[derive(Debug)]
+struct Step {
+    slot: Option<u32>,
+    outcome: Registered,
+    progress: Progress,
+}
+
+/// From how much on a wall clock was set; less is how clocks differ.
+const JUMP: Micros = 50_000;
+
+impl State {
+    pub(super) fn new(now: Moment, wall: SystemTime) -> Self {
+        Self {
+            jobs: Jobs::default(),
+            processes: HashMap::new(),
+            planner: None,
+            last: 0,
+            wall: micros(wall) - span(now.elapsed()),
+        }
+    }
+
+    /// Returns the time. Schedules go by the wall clock, which may be set; all
+    /// spans are moved with it, so that none ends early or late.
+    pub(super) fn now(&mut self, now: Moment, wall: SystemTime) -> Micros {
+        let wall = micros(wall);
+        let jump = wall - span(now.elapsed()) - self.wall;
+        if jump.abs() > JUMP {
+            self.wall += jump;
+            self.jobs.shift(jump);
+            for until in self.planner.iter_mut().map(|(_, until)| until) {
+                *until += jump;
+            }
+            for process in self.processes.values_mut() {
+                process.until += jump;
+            }
+        }
+        self.settle(wall);
+        wall
+    }
+
+    /// Notes which processes are not there any more.
+    fn settle(&mut self, now: Micros) {
+        for process in self.processes.values_mut() {
+            if process.is_there && process.until <= now {
+                process.is_there = false;
+                for slot in process.handlers.keys() {
+                    self.jobs.with(*slot, |job| job.live -= 1);
+                }
+            }
+        }
+    }
+
+    pub(super) fn register(
+        &mut self,
+        process: &Arc<str>,
+        definitions: &[Arc<Definition>],
+        now: Micros,
+    ) -> Result<Vec<Registered>, (Arc<Definition>, Refused)> {
+        let mut names: Vec<_> = definitions.iter().map(|new| &new.id).collect();
+        names.sort_unstable();
+        let twice = names.windows(2).find(|pair| pair.first() == pair.last());
+        if let Some(id) = twice.and_then(|pair| pair.first()) {
+            let twice = definitions.iter().find(|new| new.id == **id);
+            let detail = "it is registered twice in one call";
+            return twice
+                .map_or(Ok(Vec::new()), |new| Err((Arc::clone(new), Refused::Conflict(detail))));
+        }
+        let steps = definitions
+            .iter()
+            .map(|new| self.step(new, time(now)).map_err(|refused| (Arc::clone(new), refused)));
+        let steps: Vec<Step> = steps.collect::<Result<_, _>>()?;
+        let outcomes = steps.iter().map(|step| step.outcome).collect();
+        for (step, new) in steps.into_iter().zip(definitions) {
+            let slot = match step.slot {
+                Some(slot) => slot,
+                None => self.jobs.add(Job::new(Arc::clone(new), step.progress)),
+            };
+            self.handle(process, slot, new.revision, now);
+            self.jobs.with(slot, |job| {
+                job.progress = step.progress;
+                match step.outcome {
+                    Registered::New => {
+                        job.definition = Arc::clone(new);
+                        (job.is_removed, job.pause, job.failures) = (false, None, 0);
+                    }
+                    Registered::Replaced { .. } => job.definition = Arc::clone(new),
+                    Registered::Same | Registered::Older { .. } => {}
+                }
+            });
+        }
+        Ok(outcomes)
+    }
+
+    /// What a definition would do, without doing it.
+    fn step(&self, new: &Definition, now: SystemTime) -> Result<Step, Refused> {
+        let slot = self.jobs.slot(new.id.as_str());
+        let known = slot.and_then(|slot| self.jobs.get(slot)).filter(|job| !job.is_removed);
+        let Some(job) = known else {
+            let progress = planning::first(&new.terms, now).map_err(Refused::NeverDue)?;
+            return Ok(Step { slot, outcome: Registered::New, progress });
+        };
+        let (old, revision) = (&job.definition.terms, job.definition.revision);
+        let refreshed = || planning::refreshed(old, &job.progress);
+        let (outcome, progress) = match new.revision.cmp(&revision) {
+            std::cmp::Ordering::Less => (Registered::Older { revision }, refreshed()),
+            std::cmp::Ordering::Equal if *old == new.terms => (Registered::Same, refreshed()),
+            std::cmp::Ordering::Equal => {
+                let detail = "another definition of it has the same revision";
+                return Err(Refused::Conflict(detail));
+            }
+            std::cmp::Ordering::Greater => {
+                let progress = planning::replaced(old, &new.terms, &job.progress, now);
+                (Registered::Replaced { revision }, progress.map_err(Refused::NeverDue)?)
+            }
+        };
+        Ok(Step { slot, outcome, progress })
+    }
+
+    fn handle(&mut self, process: &Arc<str>, slot: u32, revision: u64, now: Micros) {
+        let known = self.processes.entry(Arc::clone(process));
+        let known = known.or_insert_with(|| Process { until: now, ..Process::default() });
+        if known.handlers.insert(slot, revision).is_none()
+            && let Some(job) = self.jobs.get_mut(slot)
+        {
+            job.handlers += 1;
+            job.live += u32::from(known.is_there);
+        }
+    }
+
+    pub(super) fn withdraw(&mut self, process: &str, jobs: Option<&[crate::JobId]>) {
+        let Some(known) = self.processes.get_mut(process) else { return };
+        let slots: Vec<u32> = match jobs {
+            Some(jobs) => jobs.iter().filter_map(|job| self.jobs.slot(job.as_str())).collect(),
+            None => known.handlers.keys().copied().collect(),
+        };
+        for slot in slots {
+            if known.handlers.remove(&slot).is_some() {
+                let live = u32::from(known.is_there);
+                self.jobs.with(slot, |job| {
+                    job.handlers -= 1;
+                    job.live -= live;
+                });
+            }
+        }
+    }
+
+    pub(super) fn beat(&mut self, process: &Arc<str>, ttl: Duration, now: Micros) -> u64 {
+        let known = self.processes.entry(Arc::clone(process)).or_default();
+        known.until = now + span(ttl);
+        if !known.is_there {
+            known.is_there = true;
+            for slot in known.handlers.keys() {
+                self.jobs.with(*slot, |job| job.live += 1);
+            }
+        }
+        known.handlers.len() as u64
+    }
+
+    /// The place of a job that was not removed.
+    pub(super) fn known(&self, job: &str) -> Option<u32> {
+        let slot = self.jobs.slot(job)?;
+        self.jobs.get(slot).filter(|job| !job.is_removed).map(|_| slot)
+    }
+
+    pub(super) fn remove(&mut self, slot: u32, now: Micros) {
+        let waiting = self.jobs.with(slot, |job| {
+            job.is_removed = true;
+            job.waiting()
+        });
+        for nominal in waiting.unwrap_or_default() {
+            self.jobs.end(slot, nominal, TickState::Removed, now);
+        }
+    }
+
+    pub(super) fn trigger(&mut self, slot: u32, now: Micros) -> Option<TriggerOutcome> {
+        let job = self.jobs.get(slot)?;
+        if !planning::has_room(job.terms(), job.open()) {
+            return Some(TriggerOutcome::Overlaps { nominal: job.other()? });
+        }
+        let next = job.progress.next.map(micros);
+        let is_free = |nominal: &Micros| {
+            !job.ticks.contains_key(nominal) && next.is_none_or(|next| next != *nominal)
+        };
+        let nominal = (now..).find(is_free)?;
+        let revision = job.definition.revision;
+        let (kind, state) = (TickKind::Triggered, TickState::Waiting);
+        let mut record = Record::new(kind, state, revision, nominal);
+        record.moment = now;
+        self.jobs.with(slot, |job| job.add(nominal, record));
+        Some(TriggerOutcome::Triggered { nominal: time(nominal) })
+    }
+
+    pub(super) fn plan(
+        &mut self,
+        process: &Arc<str>,
+        ttl: Duration,
+        jobs: u32,
+        now: Micros,
+    ) -> PlanAnswer {
+        let other =
+            self.planner.as_ref().filter(|(planner, until)| planner != process && now < *until);
+        if let Some((_, until)) = other {
+            let retry_in = Duration::from_micros((until - now).unsigned_abs());
+            return PlanAnswer::Other { now: time(now), retry_in, next_due: self.next_due() };
+        }
+        self.planner = Some((Arc::clone(process), now + span(ttl)));
+        let jobs = usize::try_from(jobs).unwrap_or(usize::MAX);
+        let due = self.jobs.due.range(..=(now, u32::MAX)).take(jobs);
+        let due: Vec<u32> = due.map(|(_, slot)| *slot).collect();
+        let ticks = due.into_iter().map(|slot| self.plan_job(slot, now)).sum();
+        PlanAnswer::Planned { now: time(now), ticks, next_due: self.next_due() }
+    }
+
+    fn plan_job(&mut self, slot: u32, now: Micros) -> u64 {
+        let Some(job) = self.jobs.get(slot) else { return 0 };
+        let definition = Arc::clone(&job.definition);
+        let planned = planning::plan(&definition.terms, &job.progress, job.open(), time(now));
+        let mut made = 0;
+        for PlannedTick { nominal, state } in planned.ticks {
+            let due = micros(definition.terms.schedule.due(definition.id.as_str(), nominal));
+            let mut record = Record::new(TickKind::Planned, state, definition.revision, due);
+            if state.is_over() {
+                record.moment = now;
+            }
+            made += u64::from(self.jobs.add_tick(slot, micros(nominal), record));
+        }
+        self.jobs.with(slot, |job| job.progress = planned.progress);
+        made
+    }
+
+    fn next_due(&self) -> Option<SystemTime> {
+        self.jobs.due.first().map(|(due, _)| time(*due))
+    }
+
+    pub(super) fn resign(&mut self, process: &Arc<str>) {
+        self.planner = self.planner.take().filter(|(planner, _)| planner != process);
+    }
+
+    pub(super) fn claim(
+        &mut self,
+        service: &str,
+        process: &Arc<str>,
+        ttl: Duration,
+        count: u32,
+        now: Micros,
+    ) -> Result<ClaimAnswer, BoxError> {
+        self.jobs.end_gone(now);
+        let none = Process::default();
+        let handlers = &self.processes.get(process).unwrap_or(&none).handlers;
+        let most = usize::try_from(count).unwrap_or(usize::MAX);
+        let (mut ticks, mut from) = (Vec::new(), (Micros::MIN, 0));
+        while ticks.len() < most {
+            let next = self.jobs.ready.range(from..=(now, u32::MAX)).next().copied();
+            let Some((ready, slot)) = next else { break };
+            let revision = handlers.get(&slot).copied();
+            let job = self.jobs.get(slot);
+            let found = job.zip(revision).and_then(|(job, revision)| job.next_claim(revision));
+            let Some((_, nominal)) = found.filter(|(ready, _)| *ready <= now) else {
+                from = (ready, slot + 1);
+                continue;
+            };
+            if self.jobs.get_mut(slot).map(|job| job.lose(nominal, now)) != Some(Found::Free) {
+                self.jobs.end(slot, nominal, TickState::Failed, now);
+                continue;
+            }
+            let token = Fence::next_token(self.last, now.unsigned_abs());
+            let claimed = self.jobs.with(slot, |job| {
+                give(job, nominal, service, process, token, (now, now + span(ttl)))
+            });
+            self.last = token;
+            ticks.extend(claimed.transpose()?);
+        }
+        Ok(ClaimAnswer::new(time(now), ticks, self.next_ready(process)))
+    }
+
+    /// When a process can claim a tick next.
+    fn next_ready(&self, process: &str) -> Option<SystemTime> {
+        let handlers = &self.processes.get(process)?.handlers;
+        let mut first = None;
+        for (ready, slot) in &self.jobs.ready {
+            if handlers.is_empty() || first.is_some_and(|first| first <= *ready) {
+                break;
+            }
+            let job = handlers.get(slot).zip(self.jobs.get(*slot));
+            let next = job.and_then(|(revision, job)| job.next_claim(*revision));
+            first = first.into_iter().chain(next.map(|(ready, _)| ready)).min();
+        }
+        first.map(time)
+    }
+
+    /// Returns the tick that is held under a fence of this service.
+    fn held(&self, service: &str, fence: &Fence) -> Option<(u32, Micros)> {
+        let instance = service.strip_prefix("scheduler.").unwrap_or(service);
+        let rest = fence.key().strip_prefix("job.")?.strip_prefix(instance)?.strip_prefix('/')?;
+        let (job, nominal) = match rest.split_once('#') {
+            Some((job, nominal)) => (job, Some(nominal.parse().ok()?)),
+            None => (rest, None),
+        };
+        let slot = self.jobs.slot(job)?;
+        let job = self.jobs.get(slot)?;
+        let nominal = nominal.or_else(|| job.held_under(fence.token()))?;
+        let is_held = job.ticks.get(&nominal)?.is_held_under(fence.token());
+        is_held.then_some((slot, nominal))
+    }
+
+    /// Renews what is held under a fence; `false` if it is not, or not any more.
+    pub(super) fn renew(
+        &mut self,
+        service: &str,
+        fence: &Fence,
+        ttl: Duration,
+        now: Micros,
+    ) -> bool {
+        let Some((slot, nominal)) = self.held(service, fence) else { return false };
+        let renewed = self.jobs.with(slot, |job| {
+            let goes_on = job.ticks.get(&nominal).is_some_and(|tick| now < tick.moment);
+            if goes_on {
+                job.renew(nominal, now + span(ttl));
+            }
+            goes_on
+        });
+        renewed == Some(true)
+    }
+
+    pub(super) fn finish(&mut self, finish: &Finish, now: Micros) -> FinishOutcome {
+        let (nominal, token) = (micros(finish.nominal), finish.fence.token());
+        let slot = self.jobs.slot(finish.job.as_str());
+        let tick = slot.and_then(|slot| Some((slot, self.jobs.get(slot)?.ticks.get(&nominal)?)));
+        let Some((slot, tick)) = tick else { return FinishOutcome::Replaced };
+        if !tick.is_held_under(token) {
+            return match tick.state {
+                _ if !tick.was_ended_under(token) => FinishOutcome::Replaced,
+                TickState::Waiting => FinishOutcome::Waiting,
+                _ => FinishOutcome::Repeated,
+            };
+        }
+        let (end, retry_in) = (finish.end.clone(), finish.retry_in);
+        let state = self.jobs.with(slot, |job| job.end_attempt(nominal, end, retry_in, now));
+        if state == Some(TickState::Waiting) {
+            return FinishOutcome::Waiting;
+        }
+        self.jobs.has_ended(slot, nominal, now);
+        FinishOutcome::Finished
+    }
+
+    pub(super) fn overview(&self, now: Micros) -> Overview {
+        let counts = self.jobs.counts;
+        let is_live = |slot: &u32| self.jobs.get(*slot).is_some_and(|job| job.live > 0);
+        let ready = self.jobs.ready.range(..=(now, u32::MAX)).find(|(_, slot)| is_live(slot));
+        let mut overview = Overview::new(time(now));
+        (overview.jobs, overview.paused) = (counts.jobs, counts.paused);
+        (overview.without_handler, overview.running) = (counts.orphans, counts.running);
+        overview.oldest_due = self.next_due().filter(|due| micros(*due) <= now);
+        overview.oldest_ready = ready.map(|(ready, _)| time(*ready));
+        let planner = self.planner.as_ref().filter(|(_, until)| now < *until);
+        overview.planner = planner.map(|(planner, _)| Arc::clone(planner));
+        overview
+    }
+
+    pub(super) fn sweep(&mut self, age: Duration, runs: u32, rows: u32, now: Micros) -> u64 {
+        self.jobs.end_gone(now);
+        let mut swept = self.jobs.sweep(now - span(age), runs, rows);
+        let gone = self.processes.iter().filter(|(_, process)| process.until <= now);
+        let gone: Vec<_> = gone.map(|(process, _)| Arc::clone(process)).collect();
+        for process in gone {
+            if swept >= rows {
+                break;
+            }
+            self.withdraw(&process, None);
+            self.processes.remove(&process);
+            swept += 1;
+        }
+        u64::from(swept)
+    }
+}
+
+/// Begins an attempt at a tick.
+fn give(
+    job: &mut Job,
+    nominal: Micros,
+    service: &str,
+    process: &Arc<str>,
+    token: u64,
+    (now, until): (Micros, Micros),
+) -> Result<ClaimedTick, BoxError> {
+    let key = fence_key(service, &job.definition, time(nominal));
+    let fence = Fence::new(key, token)?;
+    let number = job.ticks.get(&nominal).map_or(0, Record::attempt).saturating_add(1);
+    let attempt = Attempt::new(number, Arc::clone(process), token, time(now));
+    job.begin(nominal, until, attempt);
+    let tick = job.ticks.get(&nominal).ok_or("the tick that was just given out is gone")?;
+    let mut claimed = ClaimedTick::new(job.id().clone(), time(nominal), tick.revision, fence);
+    (claimed.kind, claimed.due) = (tick.kind, tick.due());
+    (claimed.attempt, claimed.failures) = (number, tick.failures());
+    Ok(claimed)
+}
