@@ -82,6 +82,8 @@
 
 mod backend;
 mod config;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod cron;
 mod date;
 mod definition;
