@@ -1,5 +1,7 @@
 mod memory;
 mod observed;
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+mod sql;
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,6 +17,8 @@ use crate::{
 
 pub use memory::MemoryBackend;
 pub use observed::Observed;
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+pub use sql::SqlBackend;
 
 /// The operations that a store of jobs and ticks must offer. Object-safe on
 /// purpose: callers hold one [`SchedulerService`](crate::SchedulerService)

@@ -83,6 +83,8 @@
 mod backend;
 mod config;
 mod context;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod cron;
 mod date;
 mod definition;
@@ -101,12 +103,16 @@ mod policy;
 mod progress;
 mod schedule;
 mod service;
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+mod schema;
 mod tick;
 mod time_of_day;
 mod weekday;
 mod when;
 mod zone;
 
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+pub use backend::SqlBackend;
 pub use backend::{
     Call, Capabilities, ClaimAnswer, Finish, FinishOutcome, MemoryBackend, Observed, Overview,
     PlanAnswer, Registered, SchedulerBackend, StoreFacts, TriggerOutcome, fence_key,
@@ -128,6 +134,8 @@ pub use policy::{Misfire, Overlap, Retries};
 pub use progress::Progress;
 pub use schedule::{Schedule, Upcoming};
 pub use service::{RegisterOutcome, SchedulerService};
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+pub use schema::migrations;
 pub use tick::{Attempt, AttemptEnd, ClaimedTick, Tick, TickKind, TickState};
 pub use time_of_day::TimeOfDay;
 pub use weekday::Weekday;

@@ -6,6 +6,7 @@ mod clocks;
 mod daylight;
 mod excluded;
 mod jitter;
+mod memory;
 mod nominal;
 mod properties;
 mod reference;
