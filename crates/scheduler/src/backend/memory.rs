@@ -1,6 +1,9 @@
 mod job;
 mod jobs;
+mod micros;
+mod record;
 mod state;
+mod work;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,7 +12,8 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use trine_core::{Claim, Clock, Deadline, Durability, Renewal};
 
-use self::job::{Micros, Pause, micros, time};
+use self::job::{Job, Pause};
+use self::micros::{Micros, micros, time};
 use self::state::{Refused, State};
 use super::{
     Call, Capabilities, ClaimAnswer, Finish, FinishOutcome, Overview, PlanAnswer, Registered,
@@ -211,7 +215,7 @@ impl SchedulerBackend for MemoryBackend {
     async fn job(&self, call: Call, job: &JobId) -> Result<Option<JobFacts>> {
         let (state, _) = self.lock(call)?;
         let slot = state.known(job.as_str());
-        Ok(slot.and_then(|slot| state.jobs.get(slot)).map(job::Job::facts))
+        Ok(slot.and_then(|slot| state.jobs.get(slot)).map(Job::facts))
     }
 
     async fn jobs(
@@ -223,7 +227,7 @@ impl SchedulerBackend for MemoryBackend {
     ) -> Result<JobPage> {
         let (state, _) = self.lock(call)?;
         let mut found = state.jobs.from(prefix, after);
-        let jobs: Vec<_> = found.by_ref().take(page(count)).map(job::Job::facts).collect();
+        let jobs: Vec<_> = found.by_ref().take(page(count)).map(Job::facts).collect();
         let next = jobs.last().map(|job| job.definition.id.clone());
         let next = next.filter(|_| found.next().is_some());
         Ok(JobPage::new(jobs, next))
@@ -242,7 +246,7 @@ impl SchedulerBackend for MemoryBackend {
             return Ok(TickPage::default());
         };
         let before = before.map_or(Micros::MAX, micros);
-        let mut ticks = found.ticks.range(..before).rev();
+        let mut ticks = found.work().ticks.range(..before).rev();
         let first = ticks.by_ref().take(page(count));
         let first: Vec<_> = first.map(|(nominal, tick)| tick.tick(job, *nominal)).collect();
         let next = first.last().map(|tick| tick.nominal);

@@ -8,6 +8,8 @@ mod excluded;
 mod jitter;
 mod memory;
 mod nominal;
+mod overlap;
+mod planning;
 mod properties;
 mod reference;
 mod service;
