@@ -6,10 +6,12 @@ mod clocks;
 mod daylight;
 mod excluded;
 mod jitter;
+mod mariadb;
 mod memory;
 mod nominal;
 mod properties;
 mod reference;
+mod sqlite;
 mod zones;
 
 use std::time::SystemTime;
