@@ -1,6 +1,7 @@
 //! What the crate promises.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::print_stdout, reason = "what a measurement has found")]
 
 mod clocks;
 mod daylight;
@@ -12,6 +13,7 @@ mod nominal;
 mod properties;
 mod reference;
 mod sqlite;
+mod throughput;
 mod zones;
 
 use std::time::SystemTime;
