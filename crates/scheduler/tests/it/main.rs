@@ -1,11 +1,13 @@
 //! What the crate promises.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::print_stdout, reason = "what a measurement has found")]
 
 mod clocks;
 mod daylight;
 mod excluded;
 mod jitter;
+mod mariadb;
 mod memory;
 mod nominal;
 mod overlap;
@@ -13,7 +15,9 @@ mod planning;
 mod properties;
 mod reference;
 mod service;
+mod sqlite;
 mod support;
+mod throughput;
 mod zones;
 
 use std::time::SystemTime;

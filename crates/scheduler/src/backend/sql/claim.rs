@@ -147,12 +147,13 @@ impl Store {
     }
 
     pub(super) async fn renew(&self, call: Call, claims: &[Claim]) -> Result<Vec<Renewal>> {
+        self.check_open(call)?;
         if claims.is_empty() {
             return Ok(Vec::new());
         }
         let mut held = Vec::with_capacity(claims.len());
         for claim in claims {
-            held.push(self.job_of(claim.fence()).zip(Some(claim)));
+            held.push(self.place_of(claim.fence()).map(|place| Asked { place, claim }));
         }
         let held = &held;
         self.step(call, |mut tx| async move { self.renew_in(&mut tx, held).await }).await
@@ -161,13 +162,13 @@ impl Store {
     async fn renew_in(
         &self,
         tx: &mut Tx,
-        claims: &[Option<(JobId, &Claim)>],
+        claims: &[Option<Asked<'_>>],
     ) -> Result<Vec<Renewal>, Failure> {
         let service = self.service();
-        let mut jobs: Vec<_> = claims.iter().flatten().map(|(job, _)| job).collect();
+        let mut jobs: Vec<_> = claims.iter().flatten().map(|asked| &asked.place.0).collect();
         jobs.sort_unstable();
         jobs.dedup();
-        let tokens = || list(claims.iter().flatten().map(|(_, claim)| claim.fence().token()));
+        let tokens = || list(claims.iter().flatten().map(Asked::token));
         let params = (service, names(jobs.iter().copied()), tokens());
         let mut rows = keyed(tx.query(LOCK_HELD, params).await?);
         let now = self.now(tx).await?;
@@ -175,9 +176,9 @@ impl Store {
         let mut unknown = false;
         for claim in claims {
             renewals.push(match claim {
-                Some((job, claim)) => match rows.remove(&(job.clone(), claim.fence().token())) {
-                    Some(mut row) if is_held(&row, now)? => {
-                        let until = now.plus(claim.terms().ttl());
+                Some(asked) => match rows.remove(&asked.key()) {
+                    Some(mut row) if asked.is_for(&row) && is_held(&row, now)? => {
+                        let until = now.plus(asked.claim.terms().ttl());
                         row.ready_at = row.ready_at.max(Some(until));
                         saved.push(row);
                         Renewal::Renewed
@@ -197,8 +198,8 @@ impl Store {
             let params = (service, names(jobs), tokens());
             let there = keyed(tx.query(HELD_ROWS, params).await?);
             for (claim, renewal) in claims.iter().zip(&mut renewals) {
-                let Some((job, claim)) = claim else { continue };
-                let is_there = there.contains_key(&(job.clone(), claim.fence().token()));
+                let Some(asked) = claim else { continue };
+                let is_there = there.get(&asked.key()).is_some_and(|row| asked.is_for(row));
                 if *renewal == Renewal::Unreachable && !is_there {
                     *renewal = Renewal::Gone;
                 }
@@ -208,11 +209,15 @@ impl Store {
         Ok(renewals)
     }
 
-    /// Returns the job of a fence that this store made.
-    fn job_of(&self, fence: &Fence) -> Option<JobId> {
+    /// Returns the job of a fence that this store made, and the nominal time if
+    /// its key says that too.
+    fn place_of(&self, fence: &Fence) -> Option<(JobId, Option<Timestamp>)> {
         let rest = fence.key().strip_prefix(&fence_prefix(self.service()))?;
-        let job = rest.split_once('#').map_or(rest, |(job, _nominal)| job);
-        JobId::new(job).ok()
+        let (job, nominal) = match rest.split_once('#') {
+            Some((job, nominal)) => (job, Some(Timestamp::from_micros(nominal.parse().ok()?))),
+            None => (rest, None),
+        };
+        Some((JobId::new(job).ok()?, nominal))
     }
 }
 
@@ -221,6 +226,27 @@ impl Store {
 pub(super) fn fence_prefix(service: &str) -> String {
     let instance = service.strip_prefix("scheduler.").unwrap_or(service);
     format!("job.{instance}/")
+}
+
+/// A renewal that is asked for.
+#[derive(Clone, Debug)]
+struct Asked<'c> {
+    place: (JobId, Option<Timestamp>),
+    claim: &'c Claim,
+}
+
+impl Asked<'_> {
+    fn token(&self) -> u64 {
+        self.claim.fence().token()
+    }
+
+    fn key(&self) -> (JobId, u64) {
+        (self.place.0.clone(), self.token())
+    }
+
+    fn is_for(&self, row: &TickRow) -> bool {
+        self.place.1.is_none_or(|nominal| nominal == row.nominal)
+    }
 }
 
 /// A claim under way.

@@ -159,7 +159,7 @@ impl Store {
     ) -> Result<Option<PlanAnswer>, Failure> {
         let service = self.service();
         let now = self.now(tx).await?;
-        let most = jobs.clamp(1, MOST);
+        let most = jobs.min(MOST);
         let due: Vec<JobRow> = tx.query(DUE, (service, now, most)).await?;
         let is_full = due.len() >= usize::try_from(most).unwrap_or(usize::MAX);
         let ticks = self.make(tx, due, now).await?;
@@ -167,8 +167,8 @@ impl Store {
         // What is due and was not planned is held by another transaction.
         let is_held = !is_full && ticks == 0 && next.is_some_and(|next| next <= now);
         let next = if is_held { Some(now.plus(HELD)) } else { next };
-        let now = self.now(tx).await?;
-        let params = (&**process, now.plus(ttl), service, &**process, now);
+        let since = self.now(tx).await?;
+        let params = (&**process, since.plus(ttl), service, &**process, since);
         if tx.execute(STAY, params).await?.affected == 0 {
             return Ok(None);
         }
