@@ -1,3 +1,8 @@
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+pub(crate) mod database;
+#[cfg(not(any(feature = "mysql", feature = "sqlite")))]
+#[path = "backend/no_database.rs"]
+pub(crate) mod database;
 mod memory;
 mod observed;
 #[cfg(any(feature = "mysql", feature = "sqlite"))]
@@ -15,10 +20,13 @@ use crate::{
     SchedulerConfig, SchedulerDeps, TickPage,
 };
 
+pub(crate) use database::Effects;
 pub use memory::MemoryBackend;
 pub use observed::Observed;
 #[cfg(any(feature = "mysql", feature = "sqlite"))]
 pub use sql::SqlBackend;
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+pub(crate) use sql::translate;
 
 /// The operations that a store of jobs and ticks must offer. Object-safe on
 /// purpose: callers hold one [`SchedulerService`](crate::SchedulerService)
@@ -211,18 +219,19 @@ pub trait SchedulerBackend: fmt::Debug + Send + Sync + 'static {
     async fn close(&self, deadline: Deadline);
 }
 
-/// Returns the store that the configuration names, with its calls counted. Does
-/// no I/O.
+/// Returns the store that the configuration names, with its calls counted, and
+/// what only some can do. Does no I/O.
 pub(crate) fn connect(
     config: &SchedulerConfig,
     deps: &SchedulerDeps,
     metrics: &Metrics,
-) -> Result<Arc<dyn SchedulerBackend>> {
+) -> Result<(Arc<dyn SchedulerBackend>, Effects)> {
     match config.backend {
         BackendConfig::Memory {} => {
             let memory = MemoryBackend::open(&deps.name, Arc::clone(&deps.clock));
-            Ok(Arc::new(Observed::new(memory, metrics)))
+            Ok((Arc::new(Observed::new(memory, metrics)), Effects::default()))
         }
+        BackendConfig::Database {} => database::connect(deps, metrics),
     }
 }
 

@@ -60,6 +60,9 @@ pub struct SchedulerConfig {
 pub enum BackendConfig {
     /// In this process; nothing survives its end.
     Memory {},
+    /// In the database that the service is given, which processes may share.
+    /// Needs feature `sqlite` or `mysql`.
+    Database {},
 }
 
 /// Every rule a configuration broke, not only the first.
@@ -87,6 +90,13 @@ impl SchedulerConfig {
     #[must_use]
     pub fn memory() -> Self {
         Self::new(BackendConfig::Memory {})
+    }
+
+    /// Returns the configuration of a scheduler in the database that it is
+    /// given, with the defaults.
+    #[must_use]
+    pub fn database() -> Self {
+        Self::new(BackendConfig::Database {})
     }
 
     /// Returns the configuration of a scheduler over `backend` with the
@@ -163,6 +173,11 @@ impl SchedulerConfig {
             if span.get().is_zero() {
                 problems.push(format!("{name}: must be longer than 0"));
             }
+        }
+        let least = Span::from(self.poll.get().saturating_mul(2));
+        if self.max_lag < least {
+            let lag = self.max_lag;
+            problems.push(format!("max_lag: {lag} is less than twice the poll ({least})"));
         }
         if problems.is_empty() { Ok(()) } else { Err(ConfigError { problems }) }
     }

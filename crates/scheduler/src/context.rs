@@ -1,3 +1,6 @@
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+mod effects;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

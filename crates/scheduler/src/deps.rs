@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use trine_core::{Clock, SystemClock};
 
+use crate::backend::database::Given;
 use crate::{ConfigError, Job, JobId};
 
 /// What a scheduler needs beside its configuration.
@@ -19,12 +20,13 @@ pub struct SchedulerDeps {
     pub clock: Arc<dyn Clock>,
     /// Jobs that are registered at the start. Default: none.
     pub jobs: Vec<Job>,
+    pub(crate) database: Given,
 }
 
 impl Default for SchedulerDeps {
     fn default() -> Self {
         let (name, clock) = ("scheduler.default".into(), Arc::new(SystemClock));
-        Self { name, clock, jobs: Vec::new() }
+        Self { name, clock, jobs: Vec::new(), database: Given::default() }
     }
 }
 

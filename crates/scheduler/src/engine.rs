@@ -24,8 +24,9 @@ use self::finishes::Finishes;
 use self::handlers::Handlers;
 use self::leases::Store;
 use self::runs::Runs;
+use crate::backend::Effects;
 use crate::service::meters::Meters;
-use crate::{At, Call, Error, Result, SchedulerBackend, SchedulerConfig};
+use crate::{At, Call, Error, Result, SchedulerBackend, SchedulerConfig, Scope};
 
 /// Between two tries of a loop that the store did not answer.
 const FIRST_RETRY: Duration = Duration::from_millis(50);
@@ -40,6 +41,9 @@ pub(crate) struct Engine {
     pub(crate) name: Arc<str>,
     pub(crate) process: Arc<str>,
     pub(crate) backend: Arc<dyn SchedulerBackend>,
+    effects: Effects,
+    /// Whose ticks others may take over: where they remember what is done.
+    is_shared: bool,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) handlers: Handlers,
     pub(crate) planner: Loop,
@@ -83,11 +87,11 @@ impl Loop {
 }
 
 impl Engine {
-    /// Returns an engine whose claims wait for `bell`.
+    /// Returns an engine over a store, whose claims wait for `bell`.
     pub(crate) fn new(
-        name: &Arc<str>,
-        process: &Arc<str>,
-        backend: Arc<dyn SchedulerBackend>,
+        (name, process): (&Arc<str>, &Arc<str>),
+        (backend, effects): (Arc<dyn SchedulerBackend>, Effects),
+        scope: Scope,
         clock: &Arc<dyn Clock>,
         bell: Arc<Bell>,
         parts: Parts,
@@ -97,6 +101,8 @@ impl Engine {
             name: Arc::clone(name),
             process: Arc::clone(process),
             backend,
+            effects,
+            is_shared: scope == Scope::Once,
             clock: Arc::clone(clock),
             handlers: Handlers::default(),
             planner: made(),

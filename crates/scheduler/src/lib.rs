@@ -82,9 +82,9 @@
 
 mod backend;
 mod config;
-mod context;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod context;
 mod cron;
 mod date;
 mod definition;
@@ -102,9 +102,9 @@ pub mod planning;
 mod policy;
 mod progress;
 mod schedule;
-mod service;
 #[cfg(any(feature = "mysql", feature = "sqlite"))]
 mod schema;
+mod service;
 mod tick;
 mod time_of_day;
 mod weekday;
@@ -133,9 +133,9 @@ pub use local_time::LocalTime;
 pub use policy::{Misfire, Overlap, Retries};
 pub use progress::Progress;
 pub use schedule::{Schedule, Upcoming};
-pub use service::{RegisterOutcome, SchedulerService};
 #[cfg(any(feature = "mysql", feature = "sqlite"))]
 pub use schema::migrations;
+pub use service::{RegisterOutcome, SchedulerService};
 pub use tick::{Attempt, AttemptEnd, ClaimedTick, Tick, TickKind, TickState};
 pub use time_of_day::TimeOfDay;
 pub use weekday::Weekday;

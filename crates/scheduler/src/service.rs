@@ -19,7 +19,7 @@ use trine_core::{
 use self::health::Stalls;
 use self::meters::Meters;
 pub use self::registration::RegisterOutcome;
-use crate::backend::connect;
+use crate::backend::{Effects, connect};
 use crate::engine::bell::Bell;
 use crate::engine::runs::Runs;
 use crate::engine::{Engine, Parts};
@@ -78,8 +78,8 @@ impl SchedulerService {
         config.validate()?;
         deps.check()?;
         let metrics = Metrics::new("scheduler");
-        let backend = connect(config, &deps, &metrics)?;
-        Self::assemble(backend, config, deps, metrics)
+        let store = connect(config, &deps, &metrics)?;
+        Self::assemble(store, config, deps, metrics)
     }
 
     /// Opens a scheduler and starts it.
@@ -107,11 +107,12 @@ impl SchedulerService {
     ) -> Result<Self> {
         config.validate()?;
         deps.check()?;
-        Self::assemble(backend, config, deps, Metrics::new("scheduler"))
+        let store = (backend, Effects::default());
+        Self::assemble(store, config, deps, Metrics::new("scheduler"))
     }
 
     fn assemble(
-        backend: Arc<dyn SchedulerBackend>,
+        store: (Arc<dyn SchedulerBackend>, Effects),
         config: &SchedulerConfig,
         deps: SchedulerDeps,
         metrics: Metrics,
@@ -133,12 +134,13 @@ impl SchedulerService {
         let random = process.rsplit(':').next().unwrap_or_default();
         let own: Arc<str> = format!("{name}@{random}").into();
         let memory = Observed::new(MemoryBackend::open(&own, Arc::clone(&clock)), &metrics);
-        let engine = |name, backend, bell| {
-            Arc::new(Engine::new(name, &process, backend, &clock, bell, parts.clone()))
+        let own_store = (Arc::new(memory) as Arc<dyn SchedulerBackend>, Effects::default());
+        let engine = |name, store, scope, bell| {
+            Arc::new(Engine::new((name, &process), store, scope, &clock, bell, parts.clone()))
         };
         let shared = Arc::new(Shared {
-            once: engine(&name, backend, once),
-            every: engine(&own, Arc::new(memory), every),
+            once: engine(&name, store, Scope::Once, once),
+            every: engine(&own, own_store, Scope::EveryProcess, every),
             tasks: Tasks::new(&*name),
             runs: Tasks::new(&*name),
             config: Arc::clone(&parts.config),

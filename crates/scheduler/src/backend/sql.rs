@@ -28,6 +28,7 @@ use crate::schema::OWNER;
 use crate::{At, ClaimedTick, Definition, Error, JobFacts, JobId, JobPage, Result, TickPage};
 
 use failure::Failure;
+pub(crate) use failure::translate;
 
 /// How often a step is run again that met a deadlock, or a row that another
 /// process made meanwhile.

@@ -94,7 +94,7 @@ impl Engine {
                 continue;
             };
             let lease = keeper.hold(Claim::new(tick.fence.clone(), terms), sent);
-            let state = Arc::new(RunState::new(tick, lease, &handler, &self.clock));
+            let state = Arc::new(RunState::new(self, tick, lease, &handler));
             let place = self.parts.runs.begin(&state, slot);
             let run = Run { engine: Arc::clone(self), handler, state, place, in_flight };
             runs.spawn("run", run.run());

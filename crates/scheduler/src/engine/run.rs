@@ -1,7 +1,7 @@
 mod polled;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
@@ -14,6 +14,7 @@ use self::polled::Polled;
 use super::Engine;
 use super::handlers::Handler;
 use super::runs::Place;
+use crate::backend::Effects;
 use crate::job::Ended;
 use crate::{
     AttemptEnd, Cancelled, ClaimedTick, Finish, FinishOutcome, JobContext, Overlap, TickKind,
@@ -27,6 +28,13 @@ pub(crate) struct RunState {
     pub(crate) tick: ClaimedTick,
     pub(crate) call: CallContext,
     pub(crate) is_blocking: bool,
+    pub(crate) service: Arc<str>,
+    pub(crate) effects: Effects,
+    /// Who remembers what is done, where ticks are shared.
+    pub(crate) consumer: Option<Box<str>>,
+    /// For how long the tick is kept.
+    pub(crate) history_age: Duration,
+    is_complete: AtomicBool,
     clock: Arc<dyn Clock>,
     lease: Lease,
     began: Moment,
@@ -39,12 +47,10 @@ pub(crate) struct RunState {
 }
 
 impl RunState {
-    pub(super) fn new(
-        tick: ClaimedTick,
-        lease: Lease,
-        handler: &Handler,
-        clock: &Arc<dyn Clock>,
-    ) -> Self {
+    pub(super) fn new(engine: &Engine, tick: ClaimedTick, lease: Lease, handler: &Handler) -> Self {
+        let clock = &engine.clock;
+        let instance = engine.name.strip_prefix("scheduler.").unwrap_or(&engine.name);
+        let consumer = format!("job.{instance}/{}", tick.job);
         let (began, timeout) = (clock.now(), handler.definition.terms.timeout);
         let nominal = tick.nominal.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let seed = Seed::from_text(tick.fence.key(), &nominal.as_micros().to_string());
@@ -57,6 +63,11 @@ impl RunState {
             tick,
             call,
             is_blocking: handler.work.is_blocking(),
+            service: Arc::clone(&engine.name),
+            effects: engine.effects.clone(),
+            consumer: engine.is_shared.then(|| consumer.into()),
+            history_age: engine.parts.config.history_age.get(),
+            is_complete: AtomicBool::new(false),
             clock: Arc::clone(clock),
             lease,
             began,
@@ -98,6 +109,16 @@ impl RunState {
         self.limit.is_some_and(|limit| self.clock.now() > limit + grace + SHUTDOWN_GRACE)
     }
 
+    /// Notes that the store has its end: what the handler does from now on
+    /// changes nothing of it.
+    pub(crate) fn complete(&self) {
+        self.is_complete.store(true, Ordering::SeqCst);
+    }
+
+    fn is_complete(&self) -> bool {
+        self.is_complete.load(Ordering::SeqCst)
+    }
+
     fn cancel(&self, cause: Cancelled) {
         self.cause.get_or_init(|| cause);
         self.token.cancel();
@@ -120,7 +141,12 @@ impl Run {
         let end = self.attempt().await;
         let took = self.state.clock.now().saturating_since(self.state.began);
         let Some(end) = end else { return };
-        let outcome = self.finish(end.clone()).await;
+        let (end, outcome) = if self.state.is_complete() {
+            (AttemptEnd::Succeeded, Some(FinishOutcome::Finished))
+        } else {
+            let outcome = self.finish(end.clone()).await;
+            (end, outcome)
+        };
         self.engine.parts.meters.ended(&end, outcome, took);
         drop(held);
         let frees_others = self.frees_others(outcome);
@@ -173,10 +199,17 @@ impl Run {
                 None => std::future::pending().await,
             }
         };
+        let lost = async {
+            state.lost().await;
+            if state.is_complete() {
+                // The store let go of what is done.
+                std::future::pending().await
+            }
+        };
         tokio::select! {
             biased;
             () = limit => Cancelled::TimedOut,
-            _ = state.lost() => Cancelled::Lost,
+            () = lost => Cancelled::Lost,
             () = self.engine.parts.cut.cancelled() => Cancelled::ShutDown,
         }
     }

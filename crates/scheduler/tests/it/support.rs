@@ -84,10 +84,6 @@ impl World {
             self.turn().await;
         }
     }
-
-    pub(crate) fn since(&self, from: SystemTime) -> u64 {
-        self.clock.wall().duration_since(from).unwrap().as_secs()
-    }
 }
 
 impl Process {
