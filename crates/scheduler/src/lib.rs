@@ -97,6 +97,7 @@ mod job;
 mod job_facts;
 mod job_id;
 mod local_time;
+pub mod maintenance;
 mod pattern;
 pub mod planning;
 mod policy;

@@ -1,8 +1,10 @@
 //! What services promise, over jobs and ticks in memory.
 
+mod effects;
 mod every_process;
 mod faults;
 mod health;
+mod maintenance;
 mod many;
 mod operations;
 mod overlaps;

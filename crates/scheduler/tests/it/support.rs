@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use tokio::sync::Semaphore;
 use tokio::task::yield_now;
-use trine_core::{Claim, Clock, Deadline, ManualClock, Renewal, Span};
+use trine_core::{Claim, Deadline, ManualClock, Renewal, Span};
 use trine_scheduler::{
     At, Call, Capabilities, ClaimAnswer, Definition, Error, Finish, FinishOutcome, Job, JobFacts,
     JobId, JobPage, MemoryBackend, Overview, PlanAnswer, Registered, Result, SchedulerBackend,
