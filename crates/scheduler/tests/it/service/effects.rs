@@ -88,7 +88,7 @@ async fn a_completion_that_is_rolled_back_is_none() {
             db.transaction(|mut tx| {
                 let ctx = ctx.clone();
                 async move {
-                    ctx.complete_in(&mut tx).await?;
+                    assert_eq!(ctx.complete_in(&mut tx).await?, Once::First);
                     if ctx.attempt() == 1 {
                         return Err("rolled back".into());
                     }
