@@ -15,7 +15,7 @@ use crate::{AttemptEnd, ClaimedTick, Definition, JobFacts, JobId, JobPage, Resul
 pub use memory::MemoryBackend;
 pub use observed::Observed;
 #[cfg(any(feature = "mysql", feature = "sqlite"))]
-pub use sql::SqlBackend;
+pub use sql::{SqlBackend, once_in};
 
 /// The operations that a store of jobs and ticks must offer. Object-safe on
 /// purpose: callers hold one [`SchedulerService`](crate::SchedulerService)

@@ -106,12 +106,12 @@ mod weekday;
 mod when;
 mod zone;
 
-#[cfg(any(feature = "mysql", feature = "sqlite"))]
-pub use backend::SqlBackend;
 pub use backend::{
     Call, Capabilities, ClaimAnswer, Finish, FinishOutcome, MemoryBackend, Observed, Overview,
     PlanAnswer, Registered, SchedulerBackend, StoreFacts, TriggerOutcome, fence_key,
 };
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+pub use backend::{SqlBackend, once_in};
 pub use config::{BackendConfig, ConfigError, SchedulerConfig};
 pub use cron::CronField;
 pub use date::Date;

@@ -221,17 +221,17 @@ pub async fn a_delay_counts_from_the_end_of_the_run(fixture: Fixture) {
 /// What was triggered is a run, too.
 pub async fn a_delay_waits_for_what_was_triggered(fixture: Fixture) {
     let peer = fixture.peer("a").await;
-    peer.register(&job("x", "delay 5ms")).await;
+    peer.register(&job("x", "delay 300ms")).await;
     peer.trigger("x").await;
     let held = peer.claim_one().await;
-    fixture.pass(Duration::from_millis(5)).await;
+    fixture.pass(SHORT).await;
     assert_eq!(peer.plan().await.0, 1);
     let states: Vec<_> = peer.ticks("x").await.iter().map(|tick| tick.state).collect();
     assert_eq!(states, [TickState::Overlapped, TickState::Running]);
     assert_eq!(peer.job("x").await.progress.next, None);
     peer.finish(&held, failed()).await;
     assert!(peer.job("x").await.progress.next.is_some());
-    fixture.pass(Duration::from_millis(5)).await;
+    fixture.pass(SHORT).await;
     assert_eq!(peer.plan().await.0, 1);
 }
 
