@@ -108,6 +108,27 @@ pub async fn a_time_has_one_tick_when_several_plan(fixture: Fixture) {
     }
 }
 
+/// Also if its job begins anew at that very moment, which a clock that is set
+/// shows.
+pub async fn a_time_that_has_a_tick_gets_no_other(fixture: Fixture) {
+    let peer = fixture.peer("a").await;
+    let definition = job("x", "every 1ms");
+    fixture.pass(Duration::from_millis(2)).await;
+    peer.register(&definition).await;
+    peer.plan().await;
+    let held = peer.claim(9).await;
+    for tick in &held {
+        peer.succeed(tick).await;
+    }
+    let before = peer.ticks("x").await;
+    peer.remove("x").await;
+    peer.register(&definition).await;
+    peer.plan().await;
+    let mut after = peer.ticks("x").await;
+    after.retain(|tick| before.iter().any(|other| other.nominal == tick.nominal));
+    assert_eq!(after, before);
+}
+
 /// Under all policies.
 pub async fn what_is_due_is_made_as_planning_says(fixture: Fixture) {
     let peer = fixture.peer("a").await;
