@@ -1,6 +1,6 @@
 //! What schedules and jobs take on the heap, in a process of their own: its
 //! allocator counts.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 #![allow(unsafe_code, reason = "a global allocator is an unsafe trait")]
 
 use std::alloc::{GlobalAlloc, Layout, System};

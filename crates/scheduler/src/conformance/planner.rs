@@ -80,7 +80,7 @@ pub async fn a_time_has_one_tick_when_several_plan(fixture: Fixture) {
             let at_most = NonZeroU32::new(4).unwrap();
             terms.overlap = Overlap::Allow { at_most };
         };
-        a.register(&job_with(name, "every 3ms", terms)).await;
+        a.register(&job_with(name, "every 8ms", terms)).await;
     }
     for round in 0..12 {
         fixture.pass(STEP).await;
@@ -101,10 +101,10 @@ pub async fn a_time_has_one_tick_when_several_plan(fixture: Fixture) {
         let times: BTreeSet<SystemTime> = ticks.iter().map(|tick| tick.nominal).collect();
         assert_eq!(times.len(), ticks.len());
         let (first, last) = (*times.first().unwrap(), *times.last().unwrap());
-        let period = Duration::from_millis(3);
+        let period = Duration::from_millis(8);
         let passed = last.duration_since(first).unwrap();
         assert_eq!(times.len() as u128, passed.as_millis() / period.as_millis() + 1);
-        assert!(times.len() >= 30, "{}", times.len());
+        assert!(times.len() >= 12, "{}", times.len());
     }
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use trine_core::{Claim, Clock, LeaseTerms, ManualClock, Metrics, Renewal};
 use trine_scheduler::conformance::Fixture;
 use trine_scheduler::{
-    AttemptEnd, Call, Definition, Finish, FinishOutcome, JobId, MemoryBackend, Observed,
-    PlanAnswer, SchedulerBackend, Terms,
+    AttemptEnd, Call, Capabilities, Definition, Finish, FinishOutcome, JobId, MemoryBackend,
+    Observed, PlanAnswer, SchedulerBackend, Terms,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -113,4 +113,26 @@ async fn ten_thousand_triggers_take_a_second() {
     let took = began.elapsed();
     println!("{:.0} triggers a second", (JOBS * 10) as f64 / took.as_secs_f64());
     assert!(took < SECOND * 5, "{took:?}");
+}
+
+#[tokio::test]
+async fn calls_are_counted_with_their_outcomes() {
+    let (store, _) = store(ManualClock::new());
+    let metrics = Metrics::new("scheduler");
+    let store = Observed::new(store, &metrics);
+    let process = Arc::from("a");
+    store.beat(call(), &process, SECOND).await.unwrap();
+    store.beat(call(), &process, SECOND).await.unwrap();
+    store.trigger(call(), &JobId::new("secret").unwrap()).await.unwrap_err();
+    drop(store.claim(call(), &process, SECOND, 1));
+    let text = metrics.snapshot().to_prometheus();
+    for (operation, outcome, count) in [("beat", "ok", 2), ("trigger", "not_found", 1)] {
+        let line = format!(
+            "operations_total{{backend=\"memory\",operation=\"{operation}\",outcome=\"{outcome}\"}} {count}\n"
+        );
+        assert!(text.contains(&line), "{line}{text}");
+    }
+    assert!(text.contains("operation_duration_seconds") && !text.contains("secret"), "{text}");
+    assert_eq!(store.capabilities(), Capabilities::local());
+    assert_eq!(store.name(), "memory");
 }
