@@ -17,7 +17,8 @@ pub const MAX_WAITING: u32 = 1_000;
 /// Just before a moment, on the grid of nominal times.
 const MICRO: Duration = Duration::from_micros(1);
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// How much earlier another rule of its zone may make a time.
+const MOVE: Duration = Duration::from_secs(3 * 60 * 60);
 
 /// A tick to be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,13 +112,11 @@ pub fn refreshed(terms: &Terms, progress: &Progress) -> Progress {
     if !schedule.follows_clocks() || schedule.next_after(next - MICRO) == Some(next) {
         return *progress;
     }
-    // No rule moves a time by more than a day. What was passed over before that
-    // stays so.
-    let day_before = next.checked_sub(DAY).unwrap_or(SystemTime::UNIX_EPOCH);
+    // Rules move times by less. What was passed over before that stays so.
+    let before = next.checked_sub(MOVE).unwrap_or(SystemTime::UNIX_EPOCH);
     let moved = match progress.last {
-        Some((last, shown)) if last > day_before => schedule.next_after_run(last, shown),
-        Some((_, shown)) => schedule.next_after_run(day_before, shown),
-        None => schedule.next_after(day_before),
+        Some((last, shown)) => schedule.next_after_run(last.max(before), shown),
+        None => schedule.next_after(before),
     };
     Progress::new(progress.last, moved)
 }

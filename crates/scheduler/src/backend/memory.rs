@@ -1,6 +1,11 @@
 mod job;
 mod jobs;
+mod micros;
+mod record;
 mod state;
+#[cfg(test)]
+mod tests;
+mod work;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,13 +14,13 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use trine_core::{Claim, Clock, Deadline, Durability, Renewal};
 
-use self::job::{Micros, Pause, micros, time};
+use self::job::Job;
+use self::micros::{Micros, micros};
 use self::state::{Refused, State};
 use super::{
     Call, Capabilities, ClaimAnswer, Finish, FinishOutcome, Overview, PlanAnswer, Registered,
     SchedulerBackend, StoreFacts, TriggerOutcome,
 };
-use crate::planning;
 use crate::{At, AttemptEnd, Definition, Error, JobFacts, JobId, JobPage, Result, TickPage};
 
 /// Jobs and ticks in this process: the reference for every other store.
@@ -133,24 +138,13 @@ impl SchedulerBackend for MemoryBackend {
 
     async fn pause(&self, call: Call, job: &JobId, note: &str) -> Result<()> {
         let (mut state, now, slot) = self.lock_job(call, job)?;
-        state.jobs.with(slot, |job| {
-            let since = job.pause.as_ref().map_or_else(|| time(now), |pause| pause.since);
-            job.pause = Some(Box::new(Pause { note: note.into(), since }));
-        });
+        state.pause(slot, note, now);
         Ok(())
     }
 
     async fn resume(&self, call: Call, job: &JobId) -> Result<bool> {
         let (mut state, now, slot) = self.lock_job(call, job)?;
-        let was_paused = state.jobs.with(slot, |job| {
-            let was_paused = job.pause.take().is_some();
-            if was_paused {
-                job.progress = planning::resumed(job.terms(), &job.progress, time(now));
-                job.failures = 0;
-            }
-            was_paused
-        });
-        Ok(was_paused == Some(true))
+        Ok(state.resume(slot, now))
     }
 
     async fn trigger(&self, call: Call, job: &JobId) -> Result<TriggerOutcome> {
@@ -211,7 +205,7 @@ impl SchedulerBackend for MemoryBackend {
     async fn job(&self, call: Call, job: &JobId) -> Result<Option<JobFacts>> {
         let (state, _) = self.lock(call)?;
         let slot = state.known(job.as_str());
-        Ok(slot.and_then(|slot| state.jobs.get(slot)).map(job::Job::facts))
+        Ok(slot.and_then(|slot| state.jobs.get(slot)).map(Job::facts))
     }
 
     async fn jobs(
@@ -223,7 +217,7 @@ impl SchedulerBackend for MemoryBackend {
     ) -> Result<JobPage> {
         let (state, _) = self.lock(call)?;
         let mut found = state.jobs.from(prefix, after);
-        let jobs: Vec<_> = found.by_ref().take(page(count)).map(job::Job::facts).collect();
+        let jobs: Vec<_> = found.by_ref().take(page(count)).map(Job::facts).collect();
         let next = jobs.last().map(|job| job.definition.id.clone());
         let next = next.filter(|_| found.next().is_some());
         Ok(JobPage::new(jobs, next))
@@ -242,7 +236,7 @@ impl SchedulerBackend for MemoryBackend {
             return Ok(TickPage::default());
         };
         let before = before.map_or(Micros::MAX, micros);
-        let mut ticks = found.ticks.range(..before).rev();
+        let mut ticks = found.work().ticks.range(..before).rev();
         let first = ticks.by_ref().take(page(count));
         let first: Vec<_> = first.map(|(nominal, tick)| tick.tick(job, *nominal)).collect();
         let next = first.last().map(|tick| tick.nominal);

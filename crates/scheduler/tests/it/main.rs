@@ -12,6 +12,8 @@ mod mariadb;
 mod mariadb_faults;
 mod memory;
 mod nominal;
+mod overlap;
+mod planning;
 mod properties;
 mod reference;
 mod sqlite;

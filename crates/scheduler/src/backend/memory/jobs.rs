@@ -1,7 +1,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use super::job::{Job, Listing, Micros, Record};
+use super::job::{Found, Job, Listing};
+use super::micros::Micros;
+use super::record::Record;
 use crate::{JobId, TickState};
 
 /// All jobs, and in which order they are to be looked at: nothing is found by
@@ -25,7 +27,7 @@ pub(super) struct Jobs {
 }
 
 /// The numbers of an overview.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) jobs: u64,
     pub(super) paused: u64,
@@ -46,16 +48,17 @@ impl Jobs {
     /// Works on a job, and finds it in its new places then.
     pub(super) fn with<T>(&mut self, slot: u32, work: impl FnOnce(&mut Job) -> T) -> Option<T> {
         let job = self.get_mut(slot)?;
+        let old = job.listing();
         let done = work(job);
-        self.list(slot);
+        self.list(slot, old);
         Some(done)
     }
 
-    pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut Job> {
+    fn get_mut(&mut self, slot: u32) -> Option<&mut Job> {
         self.slots.get_mut(usize::try_from(slot).ok()?)?.as_deref_mut()
     }
 
-    /// Adds a job that is to be listed, and returns its place.
+    /// Adds a job and returns its place.
     pub(super) fn add(&mut self, job: Job) -> u32 {
         let id = job.id().clone();
         let slot = match self.free.pop() {
@@ -69,13 +72,14 @@ impl Jobs {
             *place = Some(Box::new(job));
         }
         self.names.insert(id, slot);
+        self.list(slot, Listing::default());
         slot
     }
 
     /// Adds a tick unless its time has one.
     pub(super) fn add_tick(&mut self, slot: u32, nominal: Micros, record: Record) -> bool {
         let (is_over, moment) = (record.state.is_over(), record.moment);
-        let is_new = self.get_mut(slot).is_some_and(|job| job.add(nominal, record));
+        let is_new = self.with(slot, |job| job.work_mut().add(nominal, record)) == Some(true);
         if is_new && is_over {
             self.ended.insert((moment, slot, nominal));
         }
@@ -93,14 +97,19 @@ impl Jobs {
         self.ended.insert((now, slot, nominal));
     }
 
+    /// Ends the attempt whose lease is over, if there is one.
+    pub(super) fn lose(&mut self, slot: u32, nominal: Micros, now: Micros) -> Found {
+        self.with(slot, |job| job.lose(nominal, now)).unwrap_or(Found::Exhausted)
+    }
+
     /// Ends the runs of removed jobs that nobody will end any more.
     pub(super) fn end_gone(&mut self, now: Micros) {
         while let Some(&(moment, slot)) = self.gone.first().filter(|(moment, _)| *moment <= now) {
-            let Some(nominal) = self.get(slot).and_then(|job| job.next_claim(0)) else {
+            let Some(nominal) = self.get(slot).and_then(|job| job.work().first_begun()) else {
                 self.gone.remove(&(moment, slot));
                 continue;
             };
-            self.with(slot, |job| job.lose(nominal.1, now));
+            self.lose(slot, nominal.1, now);
             self.end(slot, nominal.1, TickState::Removed, now);
         }
     }
@@ -120,7 +129,8 @@ impl Jobs {
             && let Some(&(over, slot)) = self.long.last().filter(|(over, _)| *over > runs)
         {
             let count = usize::try_from((over - runs).min(rows - swept)).unwrap_or(usize::MAX);
-            let nominals = self.get(slot).map(|job| job.first_over(count)).unwrap_or_default();
+            let nominals =
+                self.get(slot).map(|job| job.work().first_over(count)).unwrap_or_default();
             if nominals.is_empty() {
                 break;
             }
@@ -133,17 +143,17 @@ impl Jobs {
     }
 
     fn forget(&mut self, slot: u32, nominal: Micros) {
-        let ended = self.with(slot, |job| job.ticks.remove(&nominal).map(|tick| tick.moment));
+        let ended =
+            self.with(slot, |job| job.work_mut().ticks.remove(&nominal).map(|tick| tick.moment));
         if let Some(ended) = ended.flatten() {
             self.ended.remove(&(ended, slot, nominal));
         }
     }
 
     /// Finds a job in its new places, or nowhere if nothing is left of it.
-    pub(super) fn list(&mut self, slot: u32) {
-        let Some(job) = self.get_mut(slot) else { return };
+    fn list(&mut self, slot: u32, old: Listing) {
+        let Some(job) = self.get(slot) else { return };
         let new = job.listing();
-        let old = std::mem::replace(&mut job.listed, new);
         let forgotten = job.is_forgotten().then(|| job.id().clone());
         self.unlist(slot, old, new);
         self.enlist(slot, old, new);
@@ -213,9 +223,40 @@ impl Jobs {
     /// Moves what counts spans to another wall clock.
     pub(super) fn shift(&mut self, by: Micros) {
         for slot in 0..u32::try_from(self.slots.len()).unwrap_or(u32::MAX) {
-            if self.get(slot).is_some_and(|job| job.open() > 0) {
-                self.with(slot, |job| job.shift(by));
+            if self.get(slot).is_some_and(|job| job.work().open() > 0) {
+                self.with(slot, |job| job.work_mut().shift(by));
             }
         }
+    }
+}
+
+#[cfg(test)]
+impl Jobs {
+    pub(super) fn is_empty(&self) -> bool {
+        let free = self.free.len() == self.slots.len();
+        free && self.names.is_empty() && self.ended.is_empty() && self.long.is_empty()
+    }
+
+    /// Compares the indexes with what going through all jobs finds.
+    pub(super) fn check(&self) {
+        let mut all = Self::default();
+        for slot in 0..u32::try_from(self.slots.len()).unwrap() {
+            let Some(job) = self.get(slot) else { continue };
+            assert_eq!(self.slot(job.id().as_str()), Some(slot));
+            assert!(!job.is_forgotten(), "{job:?}");
+            all.enlist(slot, Listing::default(), job.listing());
+            for (nominal, tick) in &job.work().ticks {
+                if tick.state.is_over() {
+                    all.ended.insert((tick.moment, slot, *nominal));
+                }
+            }
+        }
+        assert_eq!(all.due, self.due);
+        assert_eq!(all.ready, self.ready);
+        assert_eq!(all.gone, self.gone);
+        assert_eq!(all.ended, self.ended);
+        assert_eq!(all.long, self.long);
+        assert_eq!(all.counts, self.counts);
+        assert_eq!(self.names.len() + self.free.len(), self.slots.len());
     }
 }

@@ -4,8 +4,10 @@ use std::time::{Duration, SystemTime};
 
 use trine_core::{BoxError, Fence, Moment};
 
-use super::job::{Found, Job, Micros, Record, micros, span, time};
+use super::job::{Found, Job, Pause};
 use super::jobs::Jobs;
+use super::micros::{Micros, micros, span, time};
+use super::record::Record;
 use crate::backend::fence_key;
 use crate::planning::{self, PlannedTick};
 use crate::{
@@ -163,11 +165,12 @@ impl State {
     fn handle(&mut self, process: &Arc<str>, slot: u32, revision: u64, now: Micros) {
         let known = self.processes.entry(Arc::clone(process));
         let known = known.or_insert_with(|| Process { until: now, ..Process::default() });
-        if known.handlers.insert(slot, revision).is_none()
-            && let Some(job) = self.jobs.get_mut(slot)
-        {
-            job.handlers += 1;
-            job.live += u32::from(known.is_there);
+        if known.handlers.insert(slot, revision).is_none() {
+            let live = u32::from(known.is_there);
+            self.jobs.with(slot, |job| {
+                job.handlers += 1;
+                job.live += live;
+            });
         }
     }
 
@@ -209,28 +212,48 @@ impl State {
     pub(super) fn remove(&mut self, slot: u32, now: Micros) {
         let waiting = self.jobs.with(slot, |job| {
             job.is_removed = true;
-            job.waiting()
+            job.work().waiting()
         });
         for nominal in waiting.unwrap_or_default() {
             self.jobs.end(slot, nominal, TickState::Removed, now);
         }
     }
 
+    pub(super) fn pause(&mut self, slot: u32, note: &str, now: Micros) {
+        self.jobs.with(slot, |job| {
+            let since = job.pause.as_ref().map_or_else(|| time(now), |pause| pause.since);
+            job.pause = Some(Box::new(Pause { note: note.into(), since }));
+        });
+    }
+
+    /// Tells whether it was paused.
+    pub(super) fn resume(&mut self, slot: u32, now: Micros) -> bool {
+        let was_paused = self.jobs.with(slot, |job| {
+            let was_paused = job.pause.take().is_some();
+            if was_paused {
+                job.progress = planning::resumed(job.terms(), &job.progress, time(now));
+                job.failures = 0;
+            }
+            was_paused
+        });
+        was_paused == Some(true)
+    }
+
     pub(super) fn trigger(&mut self, slot: u32, now: Micros) -> Option<TriggerOutcome> {
         let job = self.jobs.get(slot)?;
-        if !planning::has_room(job.terms(), job.open()) {
-            return Some(TriggerOutcome::Overlaps { nominal: job.other()? });
+        if !planning::has_room(job.terms(), job.work().open()) {
+            return Some(TriggerOutcome::Overlaps { nominal: job.work().other()? });
         }
         let next = job.progress.next.map(micros);
         let is_free = |nominal: &Micros| {
-            !job.ticks.contains_key(nominal) && next.is_none_or(|next| next != *nominal)
+            !job.work().ticks.contains_key(nominal) && next.is_none_or(|next| next != *nominal)
         };
         let nominal = (now..).find(is_free)?;
         let revision = job.definition.revision;
         let (kind, state) = (TickKind::Triggered, TickState::Waiting);
         let mut record = Record::new(kind, state, revision, nominal);
         record.moment = now;
-        self.jobs.with(slot, |job| job.add(nominal, record));
+        self.jobs.add_tick(slot, nominal, record);
         Some(TriggerOutcome::Triggered { nominal: time(nominal) })
     }
 
@@ -258,7 +281,8 @@ impl State {
     fn plan_job(&mut self, slot: u32, now: Micros) -> u64 {
         let Some(job) = self.jobs.get(slot) else { return 0 };
         let definition = Arc::clone(&job.definition);
-        let planned = planning::plan(&definition.terms, &job.progress, job.open(), time(now));
+        let planned =
+            planning::plan(&definition.terms, &job.progress, job.work().open(), time(now));
         let mut made = 0;
         for PlannedTick { nominal, state } in planned.ticks {
             let due = micros(definition.terms.schedule.due(definition.id.as_str(), nominal));
@@ -303,8 +327,11 @@ impl State {
                 from = (ready, slot + 1);
                 continue;
             };
-            if self.jobs.get_mut(slot).map(|job| job.lose(nominal, now)) != Some(Found::Free) {
+            if self.jobs.lose(slot, nominal, now) == Found::Exhausted {
                 self.jobs.end(slot, nominal, TickState::Failed, now);
+                // Another of the job that waited for longer may have its place.
+                let next = self.jobs.get(slot).and_then(|job| job.next_claim(u64::MAX));
+                from = next.map_or(from, |(ready, _)| from.min((ready, slot)));
                 continue;
             }
             let token = Fence::next_token(self.last, now.unsigned_abs());
@@ -342,8 +369,8 @@ impl State {
         };
         let slot = self.jobs.slot(job)?;
         let job = self.jobs.get(slot)?;
-        let nominal = nominal.or_else(|| job.held_under(fence.token()))?;
-        let is_held = job.ticks.get(&nominal)?.is_held_under(fence.token());
+        let nominal = nominal.or_else(|| job.work().held_under(fence.token()))?;
+        let is_held = job.work().ticks.get(&nominal)?.is_held_under(fence.token());
         is_held.then_some((slot, nominal))
     }
 
@@ -357,9 +384,9 @@ impl State {
     ) -> bool {
         let Some((slot, nominal)) = self.held(service, fence) else { return false };
         let renewed = self.jobs.with(slot, |job| {
-            let goes_on = job.ticks.get(&nominal).is_some_and(|tick| now < tick.moment);
+            let goes_on = job.work().ticks.get(&nominal).is_some_and(|tick| now < tick.moment);
             if goes_on {
-                job.renew(nominal, now + span(ttl));
+                job.work_mut().renew(nominal, now + span(ttl));
             }
             goes_on
         });
@@ -369,7 +396,8 @@ impl State {
     pub(super) fn finish(&mut self, finish: &Finish, now: Micros) -> FinishOutcome {
         let (nominal, token) = (micros(finish.nominal), finish.fence.token());
         let slot = self.jobs.slot(finish.job.as_str());
-        let tick = slot.and_then(|slot| Some((slot, self.jobs.get(slot)?.ticks.get(&nominal)?)));
+        let tick =
+            slot.and_then(|slot| Some((slot, self.jobs.get(slot)?.work().ticks.get(&nominal)?)));
         let Some((slot, tick)) = tick else { return FinishOutcome::Replaced };
         if !tick.is_held_under(token) {
             return match tick.state {
@@ -429,10 +457,10 @@ fn give(
 ) -> Result<ClaimedTick, BoxError> {
     let key = fence_key(service, &job.definition, time(nominal));
     let fence = Fence::new(key, token)?;
-    let number = job.ticks.get(&nominal).map_or(0, Record::attempt).saturating_add(1);
+    let number = job.work().ticks.get(&nominal).map_or(0, Record::attempt).saturating_add(1);
     let attempt = Attempt::new(number, Arc::clone(process), token, time(now));
-    job.begin(nominal, until, attempt);
-    let tick = job.ticks.get(&nominal).ok_or("the tick that was just given out is gone")?;
+    job.work_mut().begin(nominal, until, attempt);
+    let tick = job.work().ticks.get(&nominal).ok_or("the tick that was just given out is gone")?;
     let mut claimed = ClaimedTick::new(job.id().clone(), time(nominal), tick.revision, fence);
     (claimed.kind, claimed.due) = (tick.kind, tick.due());
     (claimed.attempt, claimed.failures) = (number, tick.failures());
