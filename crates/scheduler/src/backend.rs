@@ -24,9 +24,7 @@ pub(crate) use database::Effects;
 pub use memory::MemoryBackend;
 pub use observed::Observed;
 #[cfg(any(feature = "mysql", feature = "sqlite"))]
-pub use sql::SqlBackend;
-#[cfg(any(feature = "mysql", feature = "sqlite"))]
-pub(crate) use sql::translate;
+pub use sql::{SqlBackend, once_in};
 
 /// The operations that a store of jobs and ticks must offer. Object-safe on
 /// purpose: callers hold one [`SchedulerService`](crate::SchedulerService)

@@ -335,6 +335,7 @@ macro_rules! conformance_tests {
             who_resigns_is_followed_at_once,
             a_planner_that_was_replaced_makes_nothing,
             a_time_has_one_tick_when_several_plan,
+            a_time_that_has_a_tick_gets_no_other,
             what_is_due_is_made_as_planning_says,
             jobs_that_are_due_first_are_planned_first,
             a_tick_is_due_by_its_jitter,
@@ -361,6 +362,7 @@ macro_rules! conformance_tests {
             an_end_may_be_told_again,
             ends_are_told_together,
             a_tick_that_is_lost_too_often_fails,
+            a_lower_limit_holds_for_what_was_lost,
             what_is_handed_over_goes_on_elsewhere_at_once,
             attempts_are_listed,
             // operators

@@ -45,7 +45,8 @@ pub struct Terms {
     /// How often a run is taken over from a process that is gone before it
     /// counts as failed: one that kills each process must end. Default: 5.
     pub takeovers: u32,
-    /// After how many failed ticks in a row the job is paused; `None` never.
+    /// After how many planned ticks that failed in a row the job is paused;
+    /// `None` never.
     #[serde(default)]
     pub pause_after: Option<NonZeroU32>,
 }

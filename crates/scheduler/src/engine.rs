@@ -42,7 +42,7 @@ pub(crate) struct Engine {
     pub(crate) process: Arc<str>,
     pub(crate) backend: Arc<dyn SchedulerBackend>,
     effects: Effects,
-    /// Whose ticks others may take over: where they remember what is done.
+    /// Whether other processes may take its ticks over.
     is_shared: bool,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) handlers: Handlers,

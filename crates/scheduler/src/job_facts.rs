@@ -13,7 +13,7 @@ pub struct JobFacts {
     pub state: JobState,
     /// How far its planning has come.
     pub progress: Progress,
-    /// Failed ticks in a row, up to now.
+    /// Planned ticks that failed in a row, up to now or since it was resumed.
     pub failures: u32,
     /// Ticks that wait or run.
     pub open: u32,

@@ -69,6 +69,13 @@
 //! * A hundred thousand cron schedules take less than 22 MiB, their jobs' names
 //!   among it (`a_hundred_thousand_cron_schedules_fit_into_a_third_of_64_mib`).
 //!
+//! * On a database an effect is committed with its tick or not at all, wherever
+//!   the process is killed (`a_killed_process_has_each_effect_once`), and who was
+//!   replaced commits nothing (`sqlite_commits_nothing_of_a_replaced_attempt`,
+//!   `mariadb_commits_nothing_of_a_replaced_attempt`).
+//! * A planner that was followed inserts nothing more
+//!   (`a_planner_that_hangs_beyond_its_lease_inserts_nothing`).
+//!
 //! # Not provided
 //!
 //! Running anything: timers, storage and handlers. Cron's `@daily`, `L`, `W`,
@@ -76,7 +83,9 @@
 //!
 //! # Feature flags
 //!
-//! None.
+//! * `sqlite`: jobs and ticks in a SQLite file of this process.
+//! * `mysql`: jobs and ticks in MySQL ≥ 8.0.1 or MariaDB ≥ 10.6.
+//! * `conformance`: the suite, for stores of your own.
 
 #![forbid(unsafe_code)]
 
@@ -112,12 +121,12 @@ mod weekday;
 mod when;
 mod zone;
 
-#[cfg(any(feature = "mysql", feature = "sqlite"))]
-pub use backend::SqlBackend;
 pub use backend::{
     Call, Capabilities, ClaimAnswer, Finish, FinishOutcome, MemoryBackend, Observed, Overview,
     PlanAnswer, Registered, SchedulerBackend, StoreFacts, TriggerOutcome, fence_key,
 };
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+pub use backend::{SqlBackend, once_in};
 pub use config::{BackendConfig, ConfigError, SchedulerConfig};
 pub use context::{Cancelled, JobContext};
 pub use cron::CronField;

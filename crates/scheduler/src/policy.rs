@@ -19,7 +19,8 @@ pub enum Misfire {
     All {
         /// Not for times that are longer ago.
         within: Duration,
-        /// Not more than so many, the latest.
+        /// Not more than so many, the latest, and in any case not more than
+        /// [`MAX_STEP`](crate::planning::MAX_STEP).
         at_most: NonZeroU32,
     },
 }
@@ -27,7 +28,8 @@ pub enum Misfire {
 /// What becomes of a tick that falls due while an earlier run of its job goes
 /// on or waits.
 ///
-/// A run of 10 s that is due every 3 s:
+/// A run goes on from its first attempt until its tick is over, also while it
+/// waits for another. One of 10 s that is due every 3 s:
 ///
 /// | policy | begins at |
 /// |---|---|

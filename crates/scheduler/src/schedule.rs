@@ -362,10 +362,11 @@ impl Schedule {
 
     /// Whether its times are local ones, which another rule of its zone moves.
     pub(crate) fn follows_clocks(&self) -> bool {
-        let is_absolute = self.is_delay() || self.is_once();
-        !self.zone.is_utc()
-            && !is_absolute
-            && !(matches!(self.when, When::Every { .. }) && self.exclusions.is_none())
+        match self.when {
+            When::Delay { .. } | When::Once { .. } | When::Now => false,
+            When::Every { .. } => !self.zone.is_utc() && !self.exclusions.is_none(),
+            _ => !self.zone.is_utc(),
+        }
     }
 
     fn next(&self, after: Timestamp, shown: Option<LocalTime>) -> Option<Timestamp> {

@@ -1,6 +1,6 @@
 //! What schedules and jobs take on the heap, in a process of their own: its
 //! allocator counts.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 #![allow(unsafe_code, reason = "a global allocator is an unsafe trait")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -64,7 +64,7 @@ fn a_hundred_thousand_cron_schedules_fit_into_a_third_of_64_mib() {
 }
 
 #[test]
-fn a_hundred_thousand_cron_jobs_fit_into_64_mib() {
+fn a_hundred_thousand_stored_cron_jobs_leave_an_eighth_of_64_mib() {
     let _alone = ALONE.lock();
     let before = IN_USE.load(Ordering::Relaxed);
     let clock = Arc::new(ManualClock::new());
@@ -84,5 +84,6 @@ fn a_hundred_thousand_cron_jobs_fit_into_64_mib() {
     });
     let used = IN_USE.load(Ordering::Relaxed) - before;
     println!("{} bytes a job of a name of 32, with its definition and handler", used / JOBS);
-    assert!(used <= 64 * 1024 * 1024, "{used}");
+    // For their handlers.
+    assert!(used <= 64 * 1024 * 1024 / 8 * 7, "{used}");
 }

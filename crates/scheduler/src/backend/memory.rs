@@ -3,6 +3,8 @@ mod jobs;
 mod micros;
 mod record;
 mod state;
+#[cfg(test)]
+mod tests;
 mod work;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,14 +14,13 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use trine_core::{Claim, Clock, Deadline, Durability, Renewal};
 
-use self::job::{Job, Pause};
-use self::micros::{Micros, micros, time};
+use self::job::Job;
+use self::micros::{Micros, micros};
 use self::state::{Refused, State};
 use super::{
     Call, Capabilities, ClaimAnswer, Finish, FinishOutcome, Overview, PlanAnswer, Registered,
     SchedulerBackend, StoreFacts, TriggerOutcome,
 };
-use crate::planning;
 use crate::{At, AttemptEnd, Definition, Error, JobFacts, JobId, JobPage, Result, TickPage};
 
 /// Jobs and ticks in this process: the reference for every other store.
@@ -137,24 +138,13 @@ impl SchedulerBackend for MemoryBackend {
 
     async fn pause(&self, call: Call, job: &JobId, note: &str) -> Result<()> {
         let (mut state, now, slot) = self.lock_job(call, job)?;
-        state.jobs.with(slot, |job| {
-            let since = job.pause.as_ref().map_or_else(|| time(now), |pause| pause.since);
-            job.pause = Some(Box::new(Pause { note: note.into(), since }));
-        });
+        state.pause(slot, note, now);
         Ok(())
     }
 
     async fn resume(&self, call: Call, job: &JobId) -> Result<bool> {
         let (mut state, now, slot) = self.lock_job(call, job)?;
-        let was_paused = state.jobs.with(slot, |job| {
-            let was_paused = job.pause.take().is_some();
-            if was_paused {
-                job.progress = planning::resumed(job.terms(), &job.progress, time(now));
-                job.failures = 0;
-            }
-            was_paused
-        });
-        Ok(was_paused == Some(true))
+        Ok(state.resume(slot, now))
     }
 
     async fn trigger(&self, call: Call, job: &JobId) -> Result<TriggerOutcome> {

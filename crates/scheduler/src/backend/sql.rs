@@ -3,6 +3,7 @@ mod failure;
 mod finish;
 mod history;
 mod job_row;
+mod once;
 mod plan;
 mod read;
 mod register;
@@ -28,7 +29,8 @@ use crate::schema::OWNER;
 use crate::{At, ClaimedTick, Definition, Error, JobFacts, JobId, JobPage, Result, TickPage};
 
 use failure::Failure;
-pub(crate) use failure::translate;
+
+pub use once::once_in;
 
 /// How often a step is run again that met a deadlock, or a row that another
 /// process made meanwhile.

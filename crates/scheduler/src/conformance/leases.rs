@@ -188,6 +188,29 @@ pub async fn a_tick_that_is_lost_too_often_fails(fixture: Fixture) {
     assert_eq!(peer.overview().await.running, 0);
 }
 
+/// By another revision, while more than that ran.
+pub async fn a_lower_limit_holds_for_what_was_lost(fixture: Fixture) {
+    let peer = fixture.peer("a").await;
+    peer.register(&parallel("x", 3)).await;
+    for _ in 0..3 {
+        peer.trigger("x").await;
+    }
+    let lost = peer.claim_for(SHORT, 9).await.ticks;
+    assert_eq!(lost.len(), 3);
+    let mut lower = job("x", FAR);
+    lower.revision = 2;
+    peer.register(&lower).await;
+    fixture.pass(SHORT).await;
+    for _ in 0..3 {
+        let taken = peer.claim_one().await;
+        assert_eq!(taken.attempt, 2);
+        let answer = peer.claim_for(LONG, 9).await;
+        assert!(answer.ticks.is_empty(), "{answer:?}");
+        assert!(answer.next_ready.is_none_or(|ready| ready > answer.now), "{answer:?}");
+        peer.succeed(&taken).await;
+    }
+}
+
 /// Without a failure.
 pub async fn what_is_handed_over_goes_on_elsewhere_at_once(fixture: Fixture) {
     let (a, b, held) = held(&fixture, &job("x", FAR)).await;

@@ -4,7 +4,7 @@ use trine_core::Renewal;
 
 use super::{
     Call, Duration, ErrorKind, FAR, Fixture, LONG, SHORT, assert_kind, failed, id, job, job_with,
-    parallel,
+    panic_with, parallel,
 };
 use crate::{
     AttemptEnd, FinishOutcome, JobState, Registered, TickKind, TickState, TriggerOutcome, planning,
@@ -28,7 +28,9 @@ pub async fn a_paused_job_is_neither_planned_nor_given_out(fixture: Fixture) {
     assert_eq!((overview.jobs, overview.paused), (2, 2));
     assert_eq!((overview.oldest_due, overview.oldest_ready), (None, None));
     let first = peer.job("planned").await.state;
-    let JobState::Paused { note, since } = first else { return assert!(false, "{first:?}") };
+    let JobState::Paused { note, since } = first else {
+        return panic_with(&format!("{first:?}"));
+    };
     assert!(&*note == "first" && since <= overview.now);
     fixture.pass(MOMENT).await;
     peer.pause("planned", "second").await;
@@ -120,7 +122,9 @@ pub async fn a_job_is_paused_after_failures_in_a_row(fixture: Fixture) {
         assert_eq!(peer.job("x").await.failures, failures);
     }
     let state = peer.job("x").await.state;
-    let JobState::Paused { note, .. } = &state else { return assert!(false, "{state:?}") };
+    let JobState::Paused { note, .. } = &state else {
+        return panic_with(&format!("{state:?}"));
+    };
     assert_eq!(**note, *planning::pause_note(2));
     assert_eq!(peer.overview().await.paused, 1);
     fixture.pass(MOMENT).await;

@@ -1,10 +1,8 @@
 use std::sync::Arc;
 
-use trine_core::Rfc3339;
-use trine_db_shard::{Completion, Database, Inbox, Once, Tx};
+use trine_db_shard::{Completion, Database, Once, Tx};
 
-use crate::backend::translate;
-use crate::{At, Error, JobContext, Result, SchedulerDeps};
+use crate::{At, Error, JobContext, Result, SchedulerDeps, once_in};
 
 impl SchedulerDeps {
     /// Sets the database that jobs and ticks are kept in if the configuration
@@ -70,25 +68,19 @@ impl JobContext {
     /// transaction, which may be any one, and remembers it if that commits: an
     /// effect in the same transaction is done once, whatever attempts there are.
     ///
-    /// Make it the first statement of the transaction. What it remembers is kept
-    /// for [`Inbox::RETENTION`], or for as long as ticks are if that is longer.
+    /// Make it the first statement of the transaction. The inbox of that database
+    /// remembers it for [`Inbox::RETENTION`](trine_db_shard::Inbox::RETENTION).
     ///
     /// # Errors
     ///
     /// Fails with `Unsupported` for a job that runs in every process, and with
     /// the errors of the database.
     pub async fn once_in(&self, tx: &mut Tx) -> Result<Once> {
-        const OPERATION: &str = "once_in";
-        let state = &self.state;
-        let Some(consumer) = &state.consumer else {
+        if !self.state.is_shared {
             let detail = "a job that runs in every process has no ticks that they share";
-            return Err(Error::Unsupported { at: self.at(OPERATION), detail: detail.into() });
-        };
-        let retention = Inbox::RETENTION.max(state.history_age);
-        let inbox = Inbox::new(&**consumer).with_retention(retention);
-        let nominal = format!("{:.6}", Rfc3339(self.nominal()));
-        let once = inbox.once(tx, &nominal).await;
-        once.map_err(|error| translate(self.at(OPERATION), error))
+            return Err(Error::Unsupported { at: self.at("once_in"), detail: detail.into() });
+        }
+        once_in(&self.state.service, tx, &self.state.tick).await
     }
 
     fn at(&self, operation: &'static str) -> At {

@@ -30,10 +30,8 @@ pub(crate) struct RunState {
     pub(crate) is_blocking: bool,
     pub(crate) service: Arc<str>,
     pub(crate) effects: Effects,
-    /// Who remembers what is done, where ticks are shared.
-    pub(crate) consumer: Option<Box<str>>,
-    /// For how long the tick is kept.
-    pub(crate) history_age: Duration,
+    /// Whether other processes may take the tick over.
+    pub(crate) is_shared: bool,
     is_complete: AtomicBool,
     clock: Arc<dyn Clock>,
     lease: Lease,
@@ -49,8 +47,6 @@ pub(crate) struct RunState {
 impl RunState {
     pub(super) fn new(engine: &Engine, tick: ClaimedTick, lease: Lease, handler: &Handler) -> Self {
         let clock = &engine.clock;
-        let instance = engine.name.strip_prefix("scheduler.").unwrap_or(&engine.name);
-        let consumer = format!("job.{instance}/{}", tick.job);
         let (began, timeout) = (clock.now(), handler.definition.terms.timeout);
         let nominal = tick.nominal.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let seed = Seed::from_text(tick.fence.key(), &nominal.as_micros().to_string());
@@ -65,8 +61,7 @@ impl RunState {
             is_blocking: handler.work.is_blocking(),
             service: Arc::clone(&engine.name),
             effects: engine.effects.clone(),
-            consumer: engine.is_shared.then(|| consumer.into()),
-            history_age: engine.parts.config.history_age.get(),
+            is_shared: engine.is_shared,
             is_complete: AtomicBool::new(false),
             clock: Arc::clone(clock),
             lease,

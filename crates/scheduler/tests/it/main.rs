@@ -4,10 +4,12 @@
 #![allow(clippy::print_stdout, reason = "what a measurement has found")]
 
 mod clocks;
+mod complete;
 mod daylight;
 mod excluded;
 mod jitter;
 mod mariadb;
+mod mariadb_faults;
 mod memory;
 mod nominal;
 mod overlap;

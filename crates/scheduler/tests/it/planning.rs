@@ -190,7 +190,7 @@ fn all_takes_exactly_the_latest_within_its_window_and_cap() {
             let missed = planned.ticks.iter().map(|tick| tick.nominal);
             let missed: Vec<_> = missed.filter(|at| *at < on_time).collect();
             let is_missed = |at: &SystemTime| *at < on_time;
-            let times = terms.schedule.upcoming(now - SECOND * within as u32);
+            let times = terms.schedule.upcoming(now - SECOND * within);
             let expected: Vec<_> = times.take_while(is_missed).collect();
             let many = expected.len().saturating_sub(at_most as usize);
             assert_eq!(missed, expected[many..], "{text} {within} {at_most}");

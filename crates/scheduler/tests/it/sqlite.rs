@@ -1,5 +1,6 @@
 //! The suite on SQLite, a file that is synced.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use tempfile::TempDir;
@@ -10,10 +11,14 @@ use trine_scheduler::{SqlBackend, migrations};
 
 /// A database with the tables.
 pub(crate) async fn database(folder: &TempDir) -> Database {
+    database_in(folder.path()).await
+}
+
+pub(crate) async fn database_in(folder: &Path) -> Database {
     let name = DatabaseName::Named("jobs".into());
-    let file = SqliteConfig::new(folder.path().join("jobs.db"));
+    let file = SqliteConfig::new(folder.join("jobs.db"));
     let engine = SqliteBackend::open(&name, &file).unwrap();
-    let database = Database::with_backend("jobs", engine, &DbConfig::sqlite(folder.path(), 0));
+    let database = Database::with_backend("jobs", engine, &DbConfig::sqlite(folder, 0));
     database.migrate_with(&migrations()).await.unwrap();
     database
 }

@@ -27,7 +27,7 @@ pub(super) struct Jobs {
 }
 
 /// The numbers of an overview.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) jobs: u64,
     pub(super) paused: u64,
@@ -227,5 +227,36 @@ impl Jobs {
                 self.with(slot, |job| job.work_mut().shift(by));
             }
         }
+    }
+}
+
+#[cfg(test)]
+impl Jobs {
+    pub(super) fn is_empty(&self) -> bool {
+        let free = self.free.len() == self.slots.len();
+        free && self.names.is_empty() && self.ended.is_empty() && self.long.is_empty()
+    }
+
+    /// Compares the indexes with what going through all jobs finds.
+    pub(super) fn check(&self) {
+        let mut all = Self::default();
+        for slot in 0..u32::try_from(self.slots.len()).unwrap() {
+            let Some(job) = self.get(slot) else { continue };
+            assert_eq!(self.slot(job.id().as_str()), Some(slot));
+            assert!(!job.is_forgotten(), "{job:?}");
+            all.enlist(slot, Listing::default(), job.listing());
+            for (nominal, tick) in &job.work().ticks {
+                if tick.state.is_over() {
+                    all.ended.insert((tick.moment, slot, *nominal));
+                }
+            }
+        }
+        assert_eq!(all.due, self.due);
+        assert_eq!(all.ready, self.ready);
+        assert_eq!(all.gone, self.gone);
+        assert_eq!(all.ended, self.ended);
+        assert_eq!(all.long, self.long);
+        assert_eq!(all.counts, self.counts);
+        assert_eq!(self.names.len() + self.free.len(), self.slots.len());
     }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use trine_core::{BoxError, Fence, Moment};
 
-use super::job::{Found, Job};
+use super::job::{Found, Job, Pause};
 use super::jobs::Jobs;
 use super::micros::{Micros, micros, span, time};
 use super::record::Record;
@@ -219,6 +219,26 @@ impl State {
         }
     }
 
+    pub(super) fn pause(&mut self, slot: u32, note: &str, now: Micros) {
+        self.jobs.with(slot, |job| {
+            let since = job.pause.as_ref().map_or_else(|| time(now), |pause| pause.since);
+            job.pause = Some(Box::new(Pause { note: note.into(), since }));
+        });
+    }
+
+    /// Tells whether it was paused.
+    pub(super) fn resume(&mut self, slot: u32, now: Micros) -> bool {
+        let was_paused = self.jobs.with(slot, |job| {
+            let was_paused = job.pause.take().is_some();
+            if was_paused {
+                job.progress = planning::resumed(job.terms(), &job.progress, time(now));
+                job.failures = 0;
+            }
+            was_paused
+        });
+        was_paused == Some(true)
+    }
+
     pub(super) fn trigger(&mut self, slot: u32, now: Micros) -> Option<TriggerOutcome> {
         let job = self.jobs.get(slot)?;
         if !planning::has_room(job.terms(), job.work().open()) {
@@ -309,6 +329,9 @@ impl State {
             };
             if self.jobs.lose(slot, nominal, now) == Found::Exhausted {
                 self.jobs.end(slot, nominal, TickState::Failed, now);
+                // Another of the job that waited for longer may have its place.
+                let next = self.jobs.get(slot).and_then(|job| job.next_claim(u64::MAX));
+                from = next.map_or(from, |(ready, _)| from.min((ready, slot)));
                 continue;
             }
             let token = Fence::next_token(self.last, now.unsigned_abs());

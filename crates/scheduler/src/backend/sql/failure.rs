@@ -64,7 +64,7 @@ impl From<InvalidFence> for Failure {
 /// | `Unavailable`, `Exhausted`, `Denied`, `Interrupted`, a deadlock that stays | `Unavailable` |
 /// | `OutcomeUnknown`, `Unsupported`, `Closed` | the same |
 /// | all others | `Internal`: the statements are this crate's |
-pub(crate) fn translate(at: At, error: db::Error) -> Error {
+fn translate(at: At, error: db::Error) -> Error {
     match error {
         db::Error::Timeout { after, limit, .. } => Error::Timeout { at, after, limit },
         db::Error::Closed { .. } => Error::Closed { at },
