@@ -89,14 +89,11 @@ pub fn replaced(
     if old.schedule == new.schedule {
         return Ok(*progress);
     }
-    let first = new.schedule.first_from(now)?;
+    // The time of this very moment has its tick.
+    let from = progress.last.map_or(now, |(last, _)| now.max(last + MICRO));
+    let first = new.schedule.first_from(from)?;
     let waits = old.schedule.is_delay() && new.schedule.is_delay() && progress.next.is_none();
-    let next = match progress.last {
-        _ if waits => None,
-        // The time of this very moment has its tick.
-        Some((last, shown)) if first <= last => new.schedule.next_after_run(last, shown),
-        _ => Some(first),
-    };
+    let next = (!waits).then_some(first);
     Ok(Progress::new(progress.last, next))
 }
 
