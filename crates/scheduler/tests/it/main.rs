@@ -5,8 +5,10 @@
 
 mod clocks;
 mod complete;
+mod config;
 mod daylight;
 mod excluded;
+mod handles;
 mod jitter;
 mod mariadb;
 mod mariadb_faults;
@@ -15,6 +17,7 @@ mod nominal;
 mod overlap;
 mod planning;
 mod properties;
+mod readme;
 mod reference;
 mod service;
 mod sqlite;
