@@ -45,7 +45,7 @@ pub struct SchedulerConfig {
     #[serde(default = "defaults::history_runs")]
     pub history_runs: u32,
     /// Work that is due for longer without progress makes the service degraded,
-    /// for twice as long down. Default: 30s.
+    /// for twice as long down. At least twice `poll`. Default: 30s.
     #[serde(default = "defaults::max_lag")]
     pub max_lag: Span,
     /// Longest time of one start, retries included. Default: 30s.

@@ -67,6 +67,7 @@ impl Job {
     /// Returns the job called `id`, due by `schedule`, which may be a text, with
     /// the defaults of [`Terms`] and revision 1. What is wrong with it is told
     /// when it gets its handler.
+    #[expect(clippy::new_ret_no_self, reason = "a job is one when it has its handler")]
     pub fn new<I, S>(id: I, schedule: S) -> JobBuilder
     where
         I: TryInto<JobId, Error: Into<InvalidJobId>>,
