@@ -169,6 +169,8 @@ async fn a_job_is_paused_after_so_many_failures_and_says_why() {
 async fn a_blocking_run_holds_up_no_other_and_keeps_its_place_after_its_time() {
     let (world, log) = (World::new(), Log::default());
     let (may_end, has_begun) = (CancellationToken::new(), CancellationToken::new());
+    // A test that fails must not wait for the thread either.
+    let _end = may_end.clone().drop_guard();
     let (end, begun, says) = (may_end.clone(), has_begun.clone(), log.clone());
     let blocking =
         Job::new("blocking", "every 60s").with_timeout(SECOND * 10).blocking(move |ctx| {
