@@ -1,9 +1,10 @@
 //! How much a synced SQLite file takes.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tempfile::TempDir;
+use tokio::time::Instant;
 use trine_core::{Clock, ManualClock};
 use trine_scheduler::{
     AttemptEnd, Call, Definition, Finish, FinishOutcome, JobId, PlanAnswer, SchedulerBackend,
