@@ -32,7 +32,7 @@ impl Store {
         let definitions: Vec<_> = (0..count)
             .map(|job| {
                 let id = JobId::new(format!("job-{job:06}")).unwrap();
-                Arc::new(Definition::new(id, 1, Terms::new("cron * * * * *".parse().unwrap())))
+                Arc::new(Definition::new(id, 1, Terms::new("cron 30 * * * * *".parse().unwrap())))
             })
             .collect();
         let call = Call::new("register");
