@@ -1,5 +1,5 @@
 //! The suite that every store passes: checks for each promise of
-//! [`SchedulerBackend`](crate::SchedulerBackend).
+//! [`SchedulerBackend`].
 //!
 //! A store's test file names a function that makes a fresh, empty store and
 //! expands [`conformance_tests!`](crate::conformance_tests) with it.

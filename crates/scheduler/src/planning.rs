@@ -89,15 +89,16 @@ pub fn replaced(
     if old.schedule == new.schedule {
         return Ok(*progress);
     }
-    let first = new.schedule.first_from(now)?;
+    // The time of this very moment has its tick.
+    let from = progress.last.map_or(now, |(last, _)| now.max(last + MICRO));
+    let first = new.schedule.first_from(from)?;
     let waits = old.schedule.is_delay() && new.schedule.is_delay() && progress.next.is_none();
-    let next = match progress.last {
-        _ if waits => None,
-        // The time of this very moment has its tick.
-        Some((last, shown)) if first <= last => new.schedule.next_after_run(last, shown),
-        _ => Some(first),
-    };
-    Ok(Progress::new(progress.last, next))
+    // What the clocks of another zone showed says nothing here.
+    let is_moved = old.schedule.zone() != new.schedule.zone();
+    let last = progress
+        .last
+        .map(|(last, shown)| (last, if is_moved { new.schedule.local_time(last) } else { shown }));
+    Ok(Progress::new(last, (!waits).then_some(first)))
 }
 
 /// Returns how a job goes on under the rule that its time zone has now: as it
@@ -108,16 +109,20 @@ pub fn replaced(
 #[must_use]
 pub fn refreshed(terms: &Terms, progress: &Progress) -> Progress {
     let schedule = &terms.schedule;
-    let Some(next) = progress.next else { return *progress };
-    if !schedule.follows_clocks() || schedule.next_after(next - MICRO) == Some(next) {
+    let Some(next) = progress.next.filter(|_| schedule.follows_clocks()) else {
+        return *progress;
+    };
+    // A fixed time that the clocks showed before is not due again.
+    let after = |after| match progress.last {
+        Some((_, shown)) => schedule.next_after_run(after, shown),
+        None => schedule.next_after(after),
+    };
+    if after(next - MICRO) == Some(next) {
         return *progress;
     }
     // Rules move times by less. What was passed over before that stays so.
     let before = next.checked_sub(MOVE).unwrap_or(SystemTime::UNIX_EPOCH);
-    let moved = match progress.last {
-        Some((last, shown)) => schedule.next_after_run(last.max(before), shown),
-        None => schedule.next_after(before),
-    };
+    let moved = after(progress.last.map_or(before, |(last, _)| last.max(before)));
     Progress::new(progress.last, moved)
 }
 
@@ -269,7 +274,7 @@ impl Steps<'_> {
         let shown = schedule.local_time(nominal);
         self.planned.ticks.push(PlannedTick { nominal, state });
         self.open += u32::from(state == TickState::Waiting);
-        let next = schedule.next_after_run(nominal, shown);
+        let next = schedule.next_after(nominal);
         self.planned.progress = Progress::new(Some((nominal, shown)), next);
     }
 

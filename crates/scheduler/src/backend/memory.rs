@@ -1,6 +1,7 @@
 mod job;
 mod jobs;
 mod micros;
+mod processes;
 mod record;
 mod state;
 #[cfg(test)]
@@ -16,7 +17,8 @@ use trine_core::{Claim, Clock, Deadline, Durability, Renewal};
 
 use self::job::Job;
 use self::micros::{Micros, micros};
-use self::state::{Refused, State};
+use self::processes::Refused;
+use self::state::State;
 use super::{
     Call, Capabilities, ClaimAnswer, Finish, FinishOutcome, Overview, PlanAnswer, Registered,
     SchedulerBackend, StoreFacts, TriggerOutcome,

@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use super::{
     Duration, FAR, Fixture, LONG, Peer, SHORT, failed, job, job_with, nominals, panic_with,
+    parallel,
 };
 use crate::planning;
 use crate::{
@@ -254,6 +255,20 @@ pub async fn a_delay_waits_for_what_was_triggered(fixture: Fixture) {
     assert!(peer.job("x").await.progress.next.is_some());
     fixture.pass(SHORT).await;
     assert_eq!(peer.plan().await.0, 1);
+
+    let mut beside = parallel("y", 2);
+    beside.terms.schedule = "delay 5ms".parse().unwrap();
+    peer.remove("x").await;
+    peer.register(&beside).await;
+    peer.trigger("y").await;
+    fixture.pass(Duration::from_millis(5)).await;
+    peer.plan().await;
+    let held = peer.claim(9).await;
+    assert_eq!(held.len(), 2);
+    for (tick, goes_on) in held.iter().rev().zip([false, true]) {
+        peer.succeed(tick).await;
+        assert_eq!(peer.job("y").await.progress.next.is_some(), goes_on);
+    }
 }
 
 /// Retries honoured.

@@ -256,3 +256,42 @@ fn a_new_rule_brings_back_nothing_from_before_the_job() {
         assert_eq!(planning::refreshed(&other, &odd), odd, "{text}");
     }
 }
+
+#[test]
+fn a_new_rule_repeats_no_time_of_a_list() {
+    let folder = folder_with("Europe/Berlin");
+    let zones = Zones::in_folder(folder.path()).unwrap();
+    let zone = zones.zone("Test/Zone").unwrap();
+    let list = Schedule::cron("0,30 1,2 * * *").unwrap().in_zone(zone.clone()).unwrap();
+    let hourly = Schedule::cron("0,30 * * * *").unwrap().in_zone(zone).unwrap();
+    let plan = |schedule: &Schedule, progress: &Progress, now: &str| {
+        planning::plan(&Terms::new(schedule.clone()), progress, 0, time(now))
+    };
+    let ran = |schedule: &Schedule| {
+        let first = Progress::new(None, Some(time("2026-06-30T23:30:00Z")));
+        plan(schedule, &first, "2026-06-30T23:30:00Z").progress
+    };
+    let (list_ran, hourly_ran) = (ran(&list), ran(&hourly));
+    assert_eq!(list_ran.next, Some(time("2026-07-01T00:00:00Z")));
+    // Half past one was; now the clocks show one o'clock again.
+    set(folder.path(), "Africa/Lagos");
+    zones.reload();
+    let planned = plan(&list, &list_ran, "2026-07-01T00:00:00Z");
+    assert_eq!(shown(&planned), "next 01:00:00");
+    let planned = plan(&list, &planned.progress, "2026-07-01T01:00:00Z");
+    assert_eq!(shown(&planned), "01:00:00 next 01:30:00");
+    // What goes by elapsed time goes on.
+    let planned = plan(&hourly, &hourly_ran, "2026-07-01T00:00:00Z");
+    assert_eq!(shown(&planned), "00:00:00 next 00:30:00");
+}
+
+#[test]
+fn what_clocks_of_another_zone_showed_holds_nothing_back() {
+    let tokyo = Terms::new(schedule("daily 08:00", "Asia/Tokyo"));
+    let berlin = Terms::new(schedule("daily 08:00", "Europe/Berlin"));
+    let ran = time("2026-06-30T23:00:00Z");
+    let progress = Progress::new(Some((ran, tokyo.schedule.local_time(ran))), None);
+    let replaced = planning::replaced(&tokyo, &berlin, &progress, ran + SECOND).unwrap();
+    let planned = planning::plan(&berlin, &replaced, 0, time("2026-07-01T06:00:00Z"));
+    assert_eq!(shown(&planned), "06:00:00 next 06:00:00");
+}

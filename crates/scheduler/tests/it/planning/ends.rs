@@ -145,6 +145,13 @@ fn another_schedule_begins_anew_and_the_same_goes_on() {
         ("once now", "delay 1h", None, ran, Some("2026-07-01T13:00:01Z")),
         // Of this very moment there is a tick.
         ("once now", "every 1s", None, "2026-07-01T12:00:01Z", Some("2026-07-01T12:00:02Z")),
+        (
+            "once now",
+            "once now; jitter 1s",
+            None,
+            "2026-07-01T12:00:01Z",
+            Some("2026-07-01T12:00:01.000001Z"),
+        ),
     ] {
         let progress = Progress::new(last(ran), next.map(time));
         let replaced = planning::replaced(&terms(old), &terms(new), &progress, now).unwrap();
