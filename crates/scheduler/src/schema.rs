@@ -67,7 +67,7 @@ pub fn migrations() -> Vec<MigrationSet> {
                     ended_at INTEGER,
                     PRIMARY KEY (service, job, nominal)
                 ) WITHOUT ROWID",
-                "CREATE INDEX trine_tick_ready ON trine_tick (service, place, ready_at)
+                "CREATE INDEX trine_tick_ready ON trine_tick (service, place, ready_at, nominal)
                     WHERE ended_at IS NULL",
                 "CREATE INDEX trine_tick_open ON trine_tick (service, job, token)
                     WHERE ended_at IS NULL",
@@ -132,7 +132,7 @@ pub fn migrations() -> Vec<MigrationSet> {
                     history MEDIUMTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
                     ended_at DATETIME(6) NULL,
                     PRIMARY KEY (service, job, nominal),
-                    KEY trine_tick_ready (service, place, ready_at),
+                    KEY trine_tick_ready (service, place, ready_at, nominal),
                     KEY trine_tick_open (service, job, ended_at, token),
                     KEY trine_tick_ended (service, ended_at)
                 ) ENGINE=InnoDB",

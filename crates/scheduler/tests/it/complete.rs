@@ -216,10 +216,14 @@ async fn a_database_without_the_tables_says_what_is_missing() {
     assert!(error.to_string().contains("`trine-scheduler`"), "{error}");
 }
 
+/// How long a child waits before each commit.
+const HOLD: Duration = Duration::from_millis(60);
+
 const CHILD: &str = "complete::child_that_completes_ticks_until_it_is_killed";
 
-/// Completes what is due, each with its effect.
-async fn work(peer: &Peer, ttl: Duration) {
+/// Completes what is due, each with its effect, and waits for so long before the
+/// commit.
+async fn work(peer: &Peer, ttl: Duration, hold: Duration) {
     peer.store.plan(Call::new("plan"), &peer.process, SHORT, 10).await.unwrap();
     for tick in peer.claim(ttl).await {
         let (store, tick) = (&peer.store, &tick);
@@ -227,6 +231,10 @@ async fn work(peer: &Peer, ttl: Duration) {
             tx.execute(EFFECT, (text(tick),)).await?;
             let once = store.complete_in(&mut tx, tick).await.unwrap();
             assert_eq!(once, Once::First);
+            if !hold.is_zero() {
+                println!("holding");
+                tokio::time::sleep(hold).await;
+            }
             Ok::<_, trine_db_shard::Error>(())
         });
         completed.await.unwrap();
@@ -243,9 +251,12 @@ async fn child_that_completes_ticks_until_it_is_killed() {
     let process = fs::read_to_string(folder.join("victim")).unwrap();
     let peer = Peer::new(&process, sqlite::database_in(&folder).await).await;
     peer.register("x", "every 10ms").await;
-    println!("ready");
+    for _ in 0..20 {
+        work(&peer, SHORT, Duration::ZERO).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     loop {
-        work(&peer, SHORT).await;
+        work(&peer, SHORT, HOLD).await;
     }
 }
 
@@ -266,8 +277,8 @@ async fn a_killed_process_has_each_effect_once() {
             .folder(folder.path())
             .spawn()
             .unwrap();
-        child.wait_for_log("ready", BOUND).await.unwrap();
-        tokio::time::sleep(Duration::from_micros(50_000 + rng.below(150_000))).await;
+        child.wait_for_log("holding", BOUND).await.unwrap();
+        tokio::time::sleep(Duration::from_micros(rng.below(100_000))).await;
         child.kill().await.unwrap();
     }
     let peer = Peer::new("heir", sqlite::database(&folder).await).await;
@@ -275,7 +286,7 @@ async fn a_killed_process_has_each_effect_once() {
     // What was left is taken over once its lease is over.
     tokio::time::sleep(SHORT).await;
     while peer.states("x").await.contains(&TickState::Running) {
-        work(&peer, LONG).await;
+        work(&peer, LONG, Duration::ZERO).await;
     }
     let found: Vec<(String, u64)> =
         peer.db().query("SELECT nominal, COUNT(*) FROM effect GROUP BY nominal", ()).await.unwrap();
@@ -284,6 +295,6 @@ async fn a_killed_process_has_each_effect_once() {
     let done = page.ticks.iter().filter(|tick| tick.state == TickState::Succeeded);
     let done: BTreeMap<_, _> = done.map(|tick| (written(tick.nominal), 1)).collect();
     assert!(page.ticks.iter().any(|tick| tick.attempts.len() > 1), "nothing was taken over");
-    assert!(done.len() > 20, "{}", done.len());
+    assert!(!done.is_empty());
     assert_eq!(found, done);
 }

@@ -58,17 +58,15 @@ async fn a_planner_that_hangs_beyond_its_lease_inserts_nothing() {
     let mut lock = b.db().begin().await.unwrap();
     let text = "SELECT process FROM trine_job_planner FOR UPDATE";
     let _: Vec<String> = lock.query(text, ()).await.unwrap();
-    let hung = tokio::spawn({
-        let a = a.clone();
-        async move { plan(&a, SHORT).await }
-    });
-    timeout(BOUND, somebody_runs(&b, "UPDATE trine_job_planner")).await.unwrap();
-    let until = Timestamp::from(std::time::SystemTime::now() + LONG);
-    let text = "UPDATE trine_job_planner SET process = 'b', expires_at = ?";
-    lock.execute(text, (until,)).await.unwrap();
-    lock.commit().await.unwrap();
-
-    let answer = timeout(BOUND, hung).await.unwrap().unwrap();
+    let overtaken = async {
+        timeout(BOUND, somebody_runs(&b, "UPDATE trine_job_planner")).await.unwrap();
+        let until = Timestamp::from(std::time::SystemTime::now() + LONG);
+        let text = "UPDATE trine_job_planner SET process = 'b', expires_at = ?";
+        lock.execute(text, (until,)).await.unwrap();
+        lock.commit().await.unwrap();
+    };
+    let (answer, ()) = tokio::join!(timeout(BOUND, plan(&a, SHORT)), overtaken);
+    let answer = answer.unwrap();
     assert!(matches!(answer, PlanAnswer::Other { .. }), "{answer:?}");
     assert_eq!(b.states("y").await, []);
     assert!(matches!(plan(&b, LONG).await, PlanAnswer::Planned { ticks: 1, .. }));

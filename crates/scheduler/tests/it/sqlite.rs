@@ -7,7 +7,11 @@ use tempfile::TempDir;
 use trine_core::{Clock, ManualClock};
 use trine_db_shard::{Database, DatabaseName, DbConfig, SqliteBackend, SqliteConfig};
 use trine_scheduler::conformance::Fixture;
-use trine_scheduler::{SqlBackend, migrations};
+use trine_scheduler::{
+    AttemptEnd, Call, Definition, Finish, Overlap, SchedulerBackend, SqlBackend, Terms, migrations,
+};
+
+use crate::complete::{LONG, Peer, SHORT, id};
 
 /// A database with the tables.
 pub(crate) async fn database(folder: &TempDir) -> Database {
@@ -36,3 +40,25 @@ async fn connect() -> Fixture {
 }
 
 trine_scheduler::conformance_tests!(suite, super::connect);
+
+/// A revision has less of it run at once than did when it was claimed.
+#[tokio::test]
+async fn a_lost_run_of_a_crowded_job_waits_for_the_others() {
+    let folder = TempDir::new().unwrap();
+    let peer = Peer::new("a", database(&folder).await).await;
+    peer.register("x", "once 9000-01-01T00:00:00Z").await;
+    peer.trigger("x").await;
+    let lost = peer.claim_one(SHORT).await;
+    peer.trigger("x").await;
+    let held = peer.claim_one(LONG).await;
+    let mut fewer = Definition::new(id("x"), 2, Terms::new("once now".parse().unwrap()));
+    fewer.terms.overlap = Overlap::QueueOne;
+    let call = Call::new("register");
+    peer.store.register(call, &peer.process, &[Arc::new(fewer)]).await.unwrap();
+    tokio::time::sleep(SHORT + SHORT / 10).await;
+    assert_eq!(peer.claim(LONG).await, []);
+    let end = [Finish::new(&held, AttemptEnd::Succeeded, None)];
+    peer.store.finish(Call::new("finish"), &end).await.unwrap();
+    let again = peer.claim_one(LONG).await;
+    assert_eq!((again.nominal, again.attempt), (lost.nominal, 2));
+}

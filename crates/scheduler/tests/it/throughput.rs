@@ -1,9 +1,10 @@
 //! How much a synced SQLite file takes.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tempfile::TempDir;
+use tokio::time::Instant;
 use trine_core::{Clock, ManualClock};
 use trine_scheduler::{
     AttemptEnd, Call, Definition, Finish, FinishOutcome, JobId, PlanAnswer, SchedulerBackend,
@@ -31,7 +32,7 @@ impl Store {
         let definitions: Vec<_> = (0..count)
             .map(|job| {
                 let id = JobId::new(format!("job-{job:06}")).unwrap();
-                Arc::new(Definition::new(id, 1, Terms::new("cron * * * * *".parse().unwrap())))
+                Arc::new(Definition::new(id, 1, Terms::new("cron 30 * * * * *".parse().unwrap())))
             })
             .collect();
         let call = Call::new("register");

@@ -15,12 +15,14 @@ use crate::{AttemptEnd, ClaimAnswer, ClaimedTick, Definition, JobId, Result, Tic
 
 /// Open ticks with a place that the process has handlers for, those due first.
 macro_rules! ready {
-    ($columns:literal, $until:literal) => {
+    ($columns:literal, $until:literal, $join:literal) => {
         concat!(
             "SELECT ",
             $columns,
             " FROM trine_tick t \
-             JOIN trine_job_handler h ON h.service = t.service AND h.job = t.job AND h.process = ? \
+             ",
+            $join,
+            " trine_job_handler h ON h.service = t.service AND h.job = t.job AND h.process = ? \
              WHERE t.service = ? AND t.place = 0 AND t.ended_at IS NULL \
              AND t.ready_at ",
             $until,
@@ -30,8 +32,14 @@ macro_rules! ready {
     };
 }
 
-const READY: Sql = Sql::portable(ready!("t.job, t.nominal", "<= ?"));
-const NEXT_READY: Sql = Sql::portable(ready!("t.ready_at", "IS NOT NULL"));
+/// Ticks first, in the order of their index: those of others are passed over.
+const READY: Sql = Sql::per_engine()
+    .sqlite(ready!("t.job, t.nominal", "<= ?", "CROSS JOIN"))
+    .mysql(ready!("t.job, t.nominal", "<= ?", "STRAIGHT_JOIN"));
+
+const NEXT_READY: Sql = Sql::per_engine()
+    .sqlite(ready!("t.ready_at", "IS NOT NULL", "CROSS JOIN"))
+    .mysql(ready!("t.ready_at", "IS NOT NULL", "STRAIGHT_JOIN"));
 
 const COUNT_HELD: Sql = Sql::portable(
     "SELECT job, COUNT(*) FROM trine_tick WHERE service = ? AND job IN (?) \
