@@ -20,6 +20,10 @@ pub struct SchedulerDeps {
     pub clock: Arc<dyn Clock>,
     /// Jobs that are registered at the start. Default: none.
     pub jobs: Vec<Job>,
+    #[cfg_attr(
+        not(any(feature = "mysql", feature = "sqlite")),
+        expect(dead_code, reason = "only effects in a database read it")
+    )]
     pub(crate) database: Given,
 }
 

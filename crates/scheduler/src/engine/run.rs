@@ -28,9 +28,21 @@ pub(crate) struct RunState {
     pub(crate) tick: ClaimedTick,
     pub(crate) call: CallContext,
     pub(crate) is_blocking: bool,
+    #[cfg_attr(
+        not(any(feature = "mysql", feature = "sqlite")),
+        expect(dead_code, reason = "only effects in a database read it")
+    )]
     pub(crate) service: Arc<str>,
+    #[cfg_attr(
+        not(any(feature = "mysql", feature = "sqlite")),
+        expect(dead_code, reason = "only effects in a database read it")
+    )]
     pub(crate) effects: Effects,
     /// Whether other processes may take the tick over.
+    #[cfg_attr(
+        not(any(feature = "mysql", feature = "sqlite")),
+        expect(dead_code, reason = "only effects in a database read it")
+    )]
     pub(crate) is_shared: bool,
     is_complete: AtomicBool,
     clock: Arc<dyn Clock>,
@@ -106,6 +118,10 @@ impl RunState {
 
     /// Notes that the store has its end: what the handler does from now on
     /// changes nothing of it.
+    #[cfg_attr(
+        not(any(feature = "mysql", feature = "sqlite")),
+        expect(dead_code, reason = "only effects in a database read it")
+    )]
     pub(crate) fn complete(&self) {
         self.is_complete.store(true, Ordering::SeqCst);
     }
