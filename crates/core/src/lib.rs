@@ -121,6 +121,7 @@ mod metrics;
 mod migration;
 mod operations;
 mod outage;
+mod process;
 mod retry;
 mod rfc3339;
 mod secret;
@@ -155,6 +156,7 @@ pub use migration::{
 };
 pub use operations::Operations;
 pub use outage::Outage;
+pub use process::process_name;
 pub use retry::{Backoff, Jitter, RetryBudget, RetryPolicy, retry};
 pub use rfc3339::Rfc3339;
 pub use secret::Secret;

@@ -186,6 +186,13 @@ impl Database {
         &self.shared
     }
 
+    /// Tells whether both are handles of one and the same database of one
+    /// service.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     /// Returns the part that this database plays.
     #[must_use]
     pub fn name(&self) -> &DatabaseName {

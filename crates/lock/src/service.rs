@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 use trine_core::{
     Backoff, BoxFault, CallContext, Clock, Deadline, Health, InFlight, Lifecycle, Metrics, Probe,
-    Refused, Service, Snapshot, StartError, State, TaskHandle, Tasks,
+    Refused, Service, Snapshot, StartError, State, TaskHandle, Tasks, process_name,
 };
 
 use self::engine::Engine;
@@ -131,7 +131,7 @@ impl LockService {
             backend,
             registry: Arc::default(),
             clock: deps.clock,
-            process: engine::process(),
+            process: process_name(),
             lines: Arc::new(Lines::new(polling)),
             nonces: RandomState::new(),
             metrics,

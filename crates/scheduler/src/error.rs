@@ -1,138 +1,222 @@
-use std::path::PathBuf;
-use std::time::SystemTime;
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
-use trine_core::{BoxError, Rfc3339};
+use trine_core::{BoxError, ErrorKind, Fault, Fence};
 
-use crate::CronField;
+use crate::{ConfigError, InvalidJob, InvalidJobId, InvalidSchedule, JobId, NeverDue};
 
-/// Why a schedule cannot be made.
+/// What an operation of a scheduler answers.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Which operation failed, and on which service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct At {
+    operation: &'static str,
+    service: Arc<str>,
+}
+
+impl At {
+    /// Returns the place of `operation` on the scheduler called `service`, for
+    /// backends of one's own.
+    #[must_use]
+    pub fn new(operation: &'static str, service: &Arc<str>) -> Self {
+        Self { operation, service: Arc::clone(service) }
+    }
+
+    /// Returns the operation, such as `"register"`.
+    #[must_use]
+    pub fn operation(&self) -> &'static str {
+        self.operation
+    }
+
+    /// Returns the name of the service, such as `"scheduler.default"`.
+    #[must_use]
+    pub fn service(&self) -> &str {
+        &self.service
+    }
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.service, self.operation)
+    }
+}
+
+/// Why an operation of a scheduler failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum InvalidSchedule {
-    /// The cron expression is wrong.
+pub enum Error {
+    /// The configuration breaks a rule.
     #[error(transparent)]
-    Cron(#[from] InvalidCron),
-    /// The time zone database has no such zone.
-    #[error("zone `{name}`: expected a name of the time zone database, such as `Europe/Berlin`")]
-    Zone {
-        /// The name.
-        name: Box<str>,
+    Config(#[from] ConfigError),
+    /// A text is no name of a job.
+    #[error("scheduler: {0}")]
+    JobId(#[from] InvalidJobId),
+    /// A job cannot be made.
+    #[error("scheduler: {0}")]
+    Job(#[from] InvalidJob),
+    /// A schedule cannot be made.
+    #[error("scheduler: {0}")]
+    Schedule(#[from] InvalidSchedule),
+    /// The job would never run.
+    #[error("{at}: job `{job}`: {cause}")]
+    NeverDue {
+        /// Where it failed.
+        at: At,
+        /// The job.
+        job: JobId,
+        /// Why.
+        #[source]
+        cause: NeverDue,
     },
-    /// There is no time zone database in the folder.
-    #[error("no time zone database in {}", folder.display())]
-    ZoneFolder {
-        /// The folder.
-        folder: PathBuf,
-        /// What reading it said.
+    /// The operation can never be accepted as it stands.
+    #[error("{at}: {detail}")]
+    Invalid {
+        /// Where it failed.
+        at: At,
+        /// What is wrong, and what was expected.
+        detail: Cow<'static, str>,
+    },
+    /// There is no such job.
+    #[error("{at}: there is no job `{job}`")]
+    NotFound {
+        /// Where it failed.
+        at: At,
+        /// The job.
+        job: JobId,
+    },
+    /// Another definition of the job has the same revision, or this process has
+    /// a handler for it already.
+    #[error("{at}: job `{job}`: {detail}")]
+    Conflict {
+        /// Where it failed.
+        at: At,
+        /// The job.
+        job: JobId,
+        /// What it is in conflict with.
+        detail: Cow<'static, str>,
+    },
+    /// The tick was given to another process: this attempt has no say any more.
+    #[error("{at}: `{}` with token {} was replaced", fence.key(), fence.token())]
+    Fenced {
+        /// Where it was noticed.
+        at: At,
+        /// What it was held under.
+        fence: Fence,
+    },
+    /// The store gave no answer in time.
+    #[error("{at}: no answer in {after:?} ({limit})")]
+    Timeout {
+        /// Where it failed.
+        at: At,
+        /// How long it was given.
+        after: Duration,
+        /// The setting, option or deadline that ended it.
+        limit: &'static str,
+    },
+    /// The store is away.
+    #[error("{at}: {reason}")]
+    Unavailable {
+        /// Where it failed.
+        at: At,
+        /// Why.
+        reason: Unavailable,
+        /// What the store said, if it was asked.
+        #[source]
+        cause: Option<BoxError>,
+    },
+    /// A write was sent, and nobody knows what became of it. Every operation of
+    /// a store may be sent again.
+    #[error("{at}: nobody knows what became of it")]
+    OutcomeUnknown {
+        /// Where it failed.
+        at: At,
+        /// What the store said.
         #[source]
         cause: BoxError,
     },
-    /// A field has a value that it cannot have.
-    #[error("{field} `{found}`: expected {expected}")]
-    Field {
-        /// The field, such as `day of month`.
-        field: &'static str,
-        /// What it has.
-        found: Box<str>,
-        /// What it may have.
-        expected: &'static str,
+    /// This store cannot do that.
+    #[error("{at}: {detail}")]
+    Unsupported {
+        /// Where it failed.
+        at: At,
+        /// What it cannot do.
+        detail: Cow<'static, str>,
     },
-    /// Exclusions leave no time at all.
-    #[error("exclusions: {what} are excluded, so nothing is ever due")]
-    AllExcluded {
-        /// What has nothing left, such as `all weekdays`.
-        what: &'static str,
+    /// The service was shut down.
+    #[error("{at}: the service is shut down")]
+    Closed {
+        /// Where it failed.
+        at: At,
+    },
+    /// A defect in this crate or the store.
+    #[error("{at}: internal error")]
+    Internal {
+        /// Where it failed.
+        at: At,
+        /// What went wrong.
+        #[source]
+        cause: BoxError,
     },
 }
 
-impl InvalidSchedule {
-    pub(crate) fn field(
-        field: &'static str,
-        found: impl Into<Box<str>>,
-        expected: &'static str,
-    ) -> Self {
-        Self::Field { field, found: found.into(), expected }
+/// Why a scheduler cannot work now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unavailable {
+    /// The store could not be asked.
+    Unreachable,
+    /// The service was not started, or a start is still under way.
+    NotStarted,
+}
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unreachable => "the store is unreachable",
+            Self::NotStarted => "the service is not started",
+        })
     }
 }
 
-impl From<std::convert::Infallible> for InvalidSchedule {
-    fn from(never: std::convert::Infallible) -> Self {
-        match never {}
+impl Error {
+    /// Returns the shared kind to branch on.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Config(_)
+            | Self::JobId(_)
+            | Self::Job(_)
+            | Self::Schedule(_)
+            | Self::NeverDue { .. }
+            | Self::Invalid { .. } => ErrorKind::Invalid,
+            Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::Conflict { .. } => ErrorKind::Conflict,
+            Self::Fenced { .. } => ErrorKind::Fenced,
+            Self::Timeout { .. } => ErrorKind::Timeout,
+            Self::Unavailable { .. } => ErrorKind::Unavailable,
+            Self::OutcomeUnknown { .. } => ErrorKind::OutcomeUnknown,
+            Self::Unsupported { .. } => ErrorKind::Unsupported,
+            Self::Closed { .. } => ErrorKind::Closed,
+            Self::Internal { .. } => ErrorKind::Internal,
+        }
+    }
+
+    /// Tells whether the same call may succeed later.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        self.kind().is_retryable()
     }
 }
 
-/// What is wrong with a cron expression.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum InvalidCron {
-    /// It is longer than an expression may be.
-    #[error("cron expression of {length} bytes: expected {max} at most", max = InvalidCron::MAX)]
-    Length {
-        /// Its length in bytes.
-        length: usize,
-    },
-    /// It has neither five fields nor six.
-    #[error(
-        "cron `{expression}`: {found} fields, expected 5 (minute, hour, day of month, month, day \
-         of week) or 6 (seconds first)"
-    )]
-    Fields {
-        /// The expression.
-        expression: Box<str>,
-        /// How many it has.
-        found: usize,
-    },
-    /// A part of a field is wrong.
-    #[error("cron `{expression}`: {field} `{found}`: {problem}")]
-    Field {
-        /// The expression.
-        expression: Box<str>,
-        /// The field.
-        field: CronField,
-        /// The part that is wrong.
-        found: Box<str>,
-        /// What is wrong with it, and what was expected.
-        problem: Box<str>,
-    },
-    /// No day of any year is meant.
-    #[error("cron `{expression}`: day of month, month and day of week never meet")]
-    Never {
-        /// The expression.
-        expression: Box<str>,
-    },
-}
+impl Fault for Error {
+    fn kind(&self) -> ErrorKind {
+        self.kind()
+    }
 
-impl InvalidCron {
-    /// Longest expression in bytes.
-    pub const MAX: usize = 512;
-}
-
-/// Why a job that is registered now would never run.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum NeverDue {
-    /// Its one time is over.
-    #[error("schedule `{schedule}`: its time is over, it is {}", Rfc3339(*now))]
-    Past {
-        /// The schedule.
-        schedule: Box<str>,
-        /// The time it was asked at.
-        now: SystemTime,
-    },
-    /// What it would have left is excluded.
-    #[error("schedule `{schedule}`: every time from {} on is excluded", Rfc3339(*now))]
-    Excluded {
-        /// The schedule.
-        schedule: Box<str>,
-        /// The time it was asked at.
-        now: SystemTime,
-    },
-    /// Its zone skips its local times, or the calendar ends before them.
-    #[error("schedule `{schedule}`: no such time from {} on", Rfc3339(*now))]
-    NoTime {
-        /// The schedule.
-        schedule: Box<str>,
-        /// The time it was asked at.
-        now: SystemTime,
-    },
+    fn is_retryable(&self) -> bool {
+        self.is_retryable()
+    }
 }

@@ -350,6 +350,25 @@ impl Schedule {
         nominal + Duration::from_millis(later)
     }
 
+    /// Whether it counts from the end of a run.
+    pub(crate) const fn is_delay(&self) -> bool {
+        matches!(self.when, When::Delay { .. })
+    }
+
+    /// Whether it has one time only.
+    pub(crate) const fn is_once(&self) -> bool {
+        matches!(self.when, When::Once { .. } | When::Now)
+    }
+
+    /// Whether its times are local ones, which another rule of its zone moves.
+    pub(crate) fn follows_clocks(&self) -> bool {
+        match self.when {
+            When::Delay { .. } | When::Once { .. } | When::Now => false,
+            When::Every { .. } => !self.zone.is_utc() && !self.exclusions.is_none(),
+            _ => !self.zone.is_utc(),
+        }
+    }
+
     fn next(&self, after: Timestamp, shown: Option<LocalTime>) -> Option<Timestamp> {
         let rule = self.zone.rule();
         let horizon =

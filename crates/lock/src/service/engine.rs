@@ -1,10 +1,8 @@
-use std::process::id;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::runtime::Handle;
 use trine_core::{BoxFault, Claim, Intensity, LeaseKeeper, Leases, Renewal};
-use uuid::Uuid;
 
 use super::Shared;
 use crate::{Call, Event, LockBackend};
@@ -82,20 +80,4 @@ impl Leases for Store {
         self.backend.release(Call::new("release"), batch).await?;
         Ok(())
     }
-}
-
-/// Host, process id and a random part: two services of one process are two.
-pub(super) fn process() -> Arc<str> {
-    let random = Uuid::new_v4().simple().to_string();
-    format!("{}:{}:{}", host(), id(), random.get(..12).unwrap_or_default()).into()
-}
-
-#[cfg(unix)]
-fn host() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
-}
-
-#[cfg(not(unix))]
-fn host() -> String {
-    "host".to_owned()
 }

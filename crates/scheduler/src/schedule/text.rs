@@ -122,6 +122,14 @@ fn time(field: &'static str, text: &str) -> Result<SystemTime, InvalidSchedule> 
     Ok(time.into())
 }
 
+impl TryFrom<&str> for Schedule {
+    type Error = InvalidSchedule;
+
+    fn try_from(text: &str) -> Result<Self, InvalidSchedule> {
+        text.parse()
+    }
+}
+
 impl Serialize for Schedule {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)

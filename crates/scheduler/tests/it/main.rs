@@ -1,14 +1,28 @@
 //! What the crate promises.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::print_stdout, reason = "what a measurement has found")]
 
 mod clocks;
+mod complete;
+mod config;
 mod daylight;
 mod excluded;
+mod handles;
 mod jitter;
+mod mariadb;
+mod mariadb_faults;
+mod memory;
 mod nominal;
+mod overlap;
+mod planning;
 mod properties;
+mod readme;
 mod reference;
+mod service;
+mod sqlite;
+mod support;
+mod throughput;
 mod zones;
 
 use std::time::SystemTime;

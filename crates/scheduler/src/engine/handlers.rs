@@ -1,0 +1,97 @@
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use crate::job::Work;
+use crate::{Definition, Job, JobId};
+
+/// The jobs that this process can run.
+#[derive(Default)]
+pub(crate) struct Handlers {
+    of: RwLock<HashMap<JobId, Handler>>,
+}
+
+/// What to run, and how.
+#[derive(Clone)]
+pub(crate) struct Handler {
+    pub(crate) definition: Arc<Definition>,
+    pub(crate) work: Work,
+}
+
+impl From<&Job> for Handler {
+    fn from(job: &Job) -> Self {
+        Self { definition: Arc::clone(&job.definition), work: job.work.clone() }
+    }
+}
+
+impl Handlers {
+    pub(crate) fn get(&self, job: &JobId) -> Option<Handler> {
+        self.read().get(job).cloned()
+    }
+
+    pub(crate) fn has(&self, job: &JobId) -> bool {
+        self.read().contains_key(job)
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.read().len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.read().is_empty()
+    }
+
+    /// Returns the revision of the handler, if there is one.
+    pub(crate) fn revision(&self, job: &JobId) -> Option<u64> {
+        self.read().get(job).map(|handler| handler.definition.revision)
+    }
+
+    pub(crate) fn definitions(&self) -> Vec<Arc<Definition>> {
+        self.read().values().map(|handler| Arc::clone(&handler.definition)).collect()
+    }
+
+    /// Puts the handlers in, and returns those that were there before.
+    pub(crate) fn put<'j>(&self, jobs: impl IntoIterator<Item = &'j Job>) -> Vec<Before> {
+        let mut of = self.write();
+        let before = |job: &Job| {
+            let id = job.id().clone();
+            let handler = of.insert(id.clone(), job.into());
+            Before { id, handler }
+        };
+        jobs.into_iter().map(before).collect()
+    }
+
+    /// Takes back what was put.
+    pub(crate) fn restore(&self, before: Vec<Before>) {
+        let mut of = self.write();
+        for Before { id, handler } in before {
+            match handler {
+                Some(handler) => of.insert(id, handler),
+                None => of.remove(&id),
+            };
+        }
+    }
+
+    pub(crate) fn remove(&self, job: &JobId) {
+        self.write().remove(job);
+    }
+
+    /// Lets go of all handlers, which may hold the service themselves.
+    pub(crate) fn clear(&self) {
+        let handlers = std::mem::take(&mut *self.write());
+        drop(handlers);
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, HashMap<JobId, Handler>> {
+        self.of.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, HashMap<JobId, Handler>> {
+        self.of.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a handler replaced.
+pub(crate) struct Before {
+    id: JobId,
+    handler: Option<Handler>,
+}
