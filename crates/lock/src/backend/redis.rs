@@ -159,6 +159,15 @@ impl RedisBackend {
         claims: &[Claim],
         command: fn(&Store, u16, &[Placed<'_>]) -> Command,
     ) -> (Vec<Option<i64>>, Option<Error>) {
+        if let [claim] = claims
+            && let Some((key, slot)) = locked(&self.store.name, claim.fence())
+        {
+            let command = command(&self.store, tag(key), &[Placed { place: 0, claim, key, slot }]);
+            return match within(call, self.store.pool.run(&command)).await {
+                Ok(reply) => (vec![told(reply).first().and_then(Value::to_int)], None),
+                Err(error) => (vec![None], Some(translate(self.at(call), error))),
+            };
+        }
         let mut answers = vec![Some(0); claims.len()];
         let mut tags: BTreeMap<u16, Vec<Placed<'_>>> = BTreeMap::new();
         for (place, claim) in claims.iter().enumerate() {
@@ -176,14 +185,10 @@ impl RedisBackend {
         let mut failure = None;
         let replies = within(call, self.store.send_all(commands)).await;
         for (reply, chunk) in replies.into_iter().zip(chunks) {
-            let told = match reply {
-                Ok(Value::Array(told)) => told,
-                Ok(only) => vec![only],
-                Err(error) => {
-                    failure.get_or_insert_with(|| translate(self.at(call), error));
-                    Vec::new()
-                }
-            };
+            let told = reply.map(told).unwrap_or_else(|error| {
+                failure.get_or_insert_with(|| translate(self.at(call), error));
+                Vec::new()
+            });
             let mut told = told.into_iter();
             for claim in chunk {
                 if let Some(answer) = answers.get_mut(claim.place) {
@@ -296,6 +301,14 @@ impl Store {
             [only] => vec![self.pool.run(only).await],
             _ => self.pool.run_all(commands).await,
         }
+    }
+}
+
+/// Returns the answers to the claims of a script; a single one may come alone.
+fn told(reply: Value) -> Vec<Value> {
+    match reply {
+        Value::Array(answers) => answers,
+        only => vec![only],
     }
 }
 
