@@ -113,8 +113,8 @@ mod tests {
         let server = Redis::shared().await.unwrap();
         let config = RedisConfig::single(server.namespace(), Secret::new(server.url()));
         let redis = RedisService::connect(&config).await.unwrap();
-        let mut store = RedisStoreConfig::default();
-        store.clock_margin = trine_core::Span::millis(0);
+        let clock_margin = trine_core::Span::millis(0);
+        let store = RedisStoreConfig { clock_margin, ..RedisStoreConfig::default() };
         let name: Arc<str> = "lock.odd".into();
         let backend =
             RedisBackend::open(&name, redis.pool(), &store, &LockConfig::redis("main")).unwrap();
