@@ -161,6 +161,11 @@
 //!   `a_call_that_is_dropped_anywhere_leaves_nothing_behind`).
 //! * A shutdown gives everything back and ends every wait
 //!   (`a_shutdown_gives_everything_back_and_ends_the_waits`).
+//! * On Redis, what one holder has alone takes a short way there and back, and
+//!   is as any other grant once others come, it is extended, stolen, listed or
+//!   swept (`a_plain_grant_gets_waiters`, `a_plain_grant_is_extended`,
+//!   `a_plain_grant_is_stolen`, `a_plain_grant_says_who_has_it`,
+//!   `a_plain_grant_is_swept`).
 //! * A store is bounded by what is held and waited for (memory, Redis:
 //!   `no_key_leaves_a_record`; SQLite: `no_key_leaves_a_row`; Redis:
 //!   `what_the_dead_have_held_is_swept`, `pages_of_holders_have_every_key_once`).

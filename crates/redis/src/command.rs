@@ -257,7 +257,11 @@ impl Command {
         if self.run_id.is_none() && text.is_none() {
             return Cow::Borrowed(&self.cmd);
         }
-        let mut cmd = Cmd::new();
+        let bytes: usize = self.args().map(<[u8]>::len).sum();
+        let mut cmd = Cmd::with_capacity(
+            self.len(),
+            bytes + run_id.len() + text.map_or(0, |s| s.text().len()),
+        );
         for (place, arg) in self.args().enumerate() {
             match (place, text) {
                 (0, Some(script)) => cmd.arg(script.eval_name()),

@@ -1,6 +1,7 @@
 mod decode;
 mod ear;
 mod place;
+mod question;
 mod script;
 mod sweep;
 
@@ -14,11 +15,12 @@ use tokio::time::{Instant, sleep};
 use trine_core::{Backoff, CallContext, Claim, Deadline, Renewal, Tasks};
 use trine_redis::{Command, Namespace, RedisPool, Script, Value};
 
-use self::decode::{micros, shape, translate};
+use self::decode::translate;
 use self::ear::{Ear, Hearing};
-use self::place::{TAGS, locked, pattern, tag};
+use self::place::{Placed, TAGS, field, locked, pattern, tag};
+use self::question::micros;
 use super::{
-    Answer, Call, Capabilities, Events, LockBackend, Mode, StoreFacts, StoreStats, Waiter, Want,
+    Answer, Call, Capabilities, Events, LockBackend, StoreFacts, StoreStats, Waiter, Want,
 };
 use crate::{
     AfterLoss, At, ConfigError, Error, Key, LockConfig, Page, RedisStoreConfig, ReleaseOutcome,
@@ -61,11 +63,10 @@ struct Store {
     name: Arc<str>,
     pool: RedisPool,
     namespace: Namespace,
-    /// How long a server grants nothing that may not know what was granted.
-    bar: Duration,
-    claim_timeout: Duration,
-    /// Whether the number of those who heard a message is that of all.
-    is_counted: bool,
+    /// What scripts are told of the configuration: how long a server grants
+    /// nothing that may not know what was granted, the time of a claim, and
+    /// whether the number of those who heard a message is that of all.
+    settings: Box<str>,
     hearing: Hearing,
 }
 
@@ -96,13 +97,13 @@ impl RedisBackend {
             AfterLoss::Exclusive => margin.max(config.max_ttl.get()),
         };
         let (allow_eviction, sweep_interval) = (store.allow_eviction, store.sweep_interval.get());
+        let is_counted = i32::from(pool.slot(b"").is_none());
+        let claim = micros(config.claim_timeout.get());
         let store = Store {
             name: Arc::clone(name),
-            is_counted: pool.slot(b"").is_none(),
             pool: pool.clone(),
             namespace,
-            bar,
-            claim_timeout: config.claim_timeout.get(),
+            settings: format!("{} {claim} {is_counted}", micros(bar)).into(),
             hearing: Hearing::default(),
         };
         Ok(Self {
@@ -149,47 +150,48 @@ impl RedisBackend {
         }
     }
 
-    /// Runs a script on the claims of each tag, and returns its answer to each
-    /// claim, `None` where none came, and why none came. Claims of other locks
-    /// are answered as those that are not held.
+    /// Asks about the claims of each tag by a script that `command` makes, and
+    /// returns its answer to each claim, `None` where none came, and why none
+    /// came. Claims of other locks are answered as those that are not held.
     async fn batch(
         &self,
         call: Call,
-        script: &Script,
         claims: &[Claim],
-        args: impl Fn(Command, &Claim) -> Command + Send,
+        command: fn(&Store, u16, &[Placed<'_>]) -> Command,
     ) -> (Vec<Option<i64>>, Option<Error>) {
+        if let [claim] = claims
+            && let Some((key, slot)) = locked(&self.store.name, claim.fence())
+        {
+            let command = command(&self.store, tag(key), &[Placed { place: 0, claim, key, slot }]);
+            return match within(call, self.store.pool.run(&command)).await {
+                Ok(reply) => (vec![told(reply).first().and_then(Value::to_int)], None),
+                Err(error) => (vec![None], Some(translate(self.at(call), error))),
+            };
+        }
         let mut answers = vec![Some(0); claims.len()];
-        let mut tags: BTreeMap<u16, Vec<(usize, &Claim, &str, &str)>> = BTreeMap::new();
+        let mut tags: BTreeMap<u16, Vec<Placed<'_>>> = BTreeMap::new();
         for (place, claim) in claims.iter().enumerate() {
             if let Some((key, slot)) = locked(&self.store.name, claim.fence()) {
-                tags.entry(tag(key)).or_default().push((place, claim, key, slot));
+                tags.entry(tag(key)).or_default().push(Placed { place, claim, key, slot });
             }
         }
         let (mut commands, mut chunks) = (Vec::new(), Vec::new());
         for (tag, claims) in &tags {
             for chunk in claims.chunks(MOST_CLAIMS) {
-                let command = self.store.command(script, *tag);
-                let command = chunk.iter().fold(command, |command, (_, claim, key, slot)| {
-                    args(command.arg(*key).arg(*slot).arg(claim.fence().token()), claim)
-                });
-                commands.push(command);
+                commands.push(command(&self.store, *tag, chunk));
                 chunks.push(chunk);
             }
         }
         let mut failure = None;
         let replies = within(call, self.store.send_all(commands)).await;
         for (reply, chunk) in replies.into_iter().zip(chunks) {
-            let mut told = match reply {
-                Ok(reply) => reply.into_array().unwrap_or_default(),
-                Err(error) => {
-                    failure.get_or_insert_with(|| translate(self.at(call), error));
-                    Vec::new()
-                }
-            }
-            .into_iter();
-            for (place, ..) in chunk {
-                if let Some(answer) = answers.get_mut(*place) {
+            let told = reply.map(told).unwrap_or_else(|error| {
+                failure.get_or_insert_with(|| translate(self.at(call), error));
+                Vec::new()
+            });
+            let mut told = told.into_iter();
+            for claim in chunk {
+                if let Some(answer) = answers.get_mut(claim.place) {
                     *answer = told.next().and_then(|one| one.to_int());
                 }
             }
@@ -248,14 +250,14 @@ const INSIST: Duration = Duration::from_secs(1);
 const NO_LANE: i64 = -1;
 
 impl Store {
+    /// Returns a script on a tag, which has the identity of its server and the
+    /// settings first.
     fn command(&self, script: &Script, tag: u16) -> Command {
-        script
-            .command([format!("{}{{{tag:02x}}}", self.namespace.prefix())])
-            .server_id()
-            .arg(micros(self.bar))
-            .arg(micros(self.claim_timeout))
-            .arg(self.namespace.prefix())
-            .arg(i32::from(self.is_counted))
+        self.bare(script, tag).server_id().arg(&*self.settings)
+    }
+
+    fn bare(&self, script: &Script, tag: u16) -> Command {
+        script.command([format!("{}{{{tag:02x}}}", self.namespace.prefix())])
     }
 
     /// Returns where a process is told what concerns it.
@@ -264,35 +266,30 @@ impl Store {
     }
 
     fn question(&self, want: &Want) -> Command {
-        let (mode, next) = match want.mode {
-            Mode::Try => ("try", None),
-            Mode::Wait { next } => ("wait", next),
-            Mode::Steal => ("steal", None),
-        };
-        let (wants, of) = shape(Some(want.shape));
-        let (next, next_of) = shape(next);
-        self.command(&script::ACQUIRE, tag(want.key.as_str()))
-            .arg(want.key.as_str())
-            .arg(mode)
-            .arg(wants)
-            .arg(of)
-            .arg(micros(want.terms.ttl()))
-            .arg(micros(want.at_least.unwrap_or_default()))
-            .arg(micros(want.terms.at_most().unwrap_or_default()))
-            .arg(&*want.waiter.process)
-            .arg(want.waiter.lane)
-            .arg(want.label.as_deref().unwrap_or_default())
-            .arg(want.nonce)
-            .arg(i32::from(self.hearing.has(&want.waiter.process)))
-            .arg(next)
-            .arg(next_of)
+        let key = want.key.as_str();
+        let text = question::text(want, &self.settings, self.hearing.has(&want.waiter.process));
+        self.bare(&script::ACQUIRE, tag(key)).server_id().arg(field(key)).arg(text)
+    }
+
+    fn renewal(&self, tag: u16, claims: &[Placed<'_>]) -> Command {
+        claims.iter().fold(self.command(&script::RENEW, tag), |command, claim| {
+            command.arg(field(claim.key)).arg(claim.text()).arg(micros(claim.claim.terms().ttl()))
+        })
+    }
+
+    fn release(&self, tag: u16, claims: &[Placed<'_>]) -> Command {
+        let command = self.bare(&script::RELEASE, tag);
+        let command = claims
+            .iter()
+            .fold(command, |command, claim| command.arg(field(claim.key)).arg(claim.text()));
+        command.arg(&*self.settings)
     }
 
     /// Returns what takes a waiter out of the line, and back what a question
     /// was granted.
     fn withdrawal(&self, key: &Key, waiter: &Waiter, lane: i64, nonce: Option<u64>) -> Command {
         self.command(&script::WITHDRAW, tag(key.as_str()))
-            .arg(key.as_str())
+            .arg(field(key.as_str()))
             .arg(&*waiter.process)
             .arg(lane)
             .arg(nonce.map(|nonce| nonce.to_string()).unwrap_or_default())
@@ -304,6 +301,14 @@ impl Store {
             [only] => vec![self.pool.run(only).await],
             _ => self.pool.run_all(commands).await,
         }
+    }
+}
+
+/// Returns the answers to the claims of a script; a single one may come alone.
+fn told(reply: Value) -> Vec<Value> {
+    match reply {
+        Value::Array(answers) => answers,
+        only => vec![only],
     }
 }
 
@@ -364,8 +369,7 @@ impl LockBackend for RedisBackend {
 
     async fn renew(&self, call: Call, claims: &[Claim]) -> Result<Vec<Renewal>> {
         self.enter(call)?;
-        let args = |command: Command, claim: &Claim| command.arg(micros(claim.terms().ttl()));
-        let (answers, failure) = self.batch(call, &script::RENEW, claims, args).await;
+        let (answers, failure) = self.batch(call, claims, Store::renewal).await;
         if let Some(failure) = failure
             && answers.iter().all(Option::is_none)
         {
@@ -381,8 +385,7 @@ impl LockBackend for RedisBackend {
 
     async fn release(&self, call: Call, claims: &[Claim]) -> Result<Vec<ReleaseOutcome>> {
         self.enter(call)?;
-        let args = |command, _: &Claim| command;
-        let (answers, failure) = self.batch(call, &script::RELEASE, claims, args).await;
+        let (answers, failure) = self.batch(call, claims, Store::release).await;
         if let Some(failure) = failure {
             return Err(failure);
         }

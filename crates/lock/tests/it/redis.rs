@@ -6,6 +6,7 @@ mod bounds;
 mod clock;
 mod faults;
 mod lost;
+mod plain;
 mod waits;
 
 use trine_core::Secret;

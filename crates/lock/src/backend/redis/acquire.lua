@@ -1,12 +1,12 @@
-local key, mode, shape, of = ARGV[6], ARGV[7], ARGV[8], tonumber(ARGV[9])
-local ttl, least, most = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
-local process, lane, label, nonce = ARGV[13], tonumber(ARGV[14]), ARGV[15], ARGV[16]
-local hears, next_shape, next_of = tonumber(ARGV[17]), ARGV[18], tonumber(ARGV[19])
+local field, asked = ARGV[2], parse(ARGV[3])
+local mode, shape, of = asked.mode, asked.shape, asked.of
+local ttl, least, most = asked.ttl, asked.least, asked.most
+local process, lane, label, nonce = asked.process, asked.lane, asked.label, asked.nonce
 
-local head = redis.call('HMGET', hash, 'run', 'last', 'until', field(key))
-local till = barred_until(head[1], head[3])
-local record = read(head[4])
-local changed = head[4] and settle(key, record)
+local till, last = 0, tonumber(head[1])
+if not last then till, last = barred_until() end
+local record = read(head[2])
+local changed = head[2] and settle(field, record)
 local grants, line = record[GRANTS], record[LINE]
 
 -- The same question again, whose first answer was lost: the grant begins anew,
@@ -15,28 +15,28 @@ for _, grant in ipairs(grants) do
   if grant[PROCESS] == process and grant[NONCE] == nonce and grant[IS_KEPT] == 0 then
     grant[MOST] = most > 0 and now + most or 0
     grant[EXPIRES] = most > 0 and math.min(now + ttl, now + most) or now + ttl
-    write(key, record)
+    write(field, record)
     return {1, grant[TOKEN], grant[SLOT]}
   end
 end
 if now < till then
-  if changed then write(key, record) end
+  if changed then write(field, record) end
   return {2, till - now}
 end
 
 local function register(wants, wants_of)
   local known = line[place_in(line, process, lane) or 0]
   if not known then
-    line[#line + 1] = {process, lane, wants, wants_of, now, hears}
+    line[#line + 1] = {process, lane, wants, wants_of, now, asked.hears}
     changed = true
-  elseif known[WANTS] ~= wants or known[WANTS_OF] ~= wants_of or known[HEARS] ~= hears then
-    known[WANTS], known[WANTS_OF], known[HEARS] = wants, wants_of, hears
+  elseif known[WANTS] ~= wants or known[WANTS_OF] ~= wants_of or known[HEARS] ~= asked.hears then
+    known[WANTS], known[WANTS_OF], known[HEARS] = wants, wants_of, asked.hears
     changed = true
   end
 end
 
 -- Reads may pass reads; else who is ahead goes first.
-local own = mode == 'wait' and place_in(line, process, lane)
+local own = mode == 'w' and place_in(line, process, lane)
 local function is_free()
   if not fits(grants, shape, of) then return false end
   for place = 1, own and own - 1 or #line do
@@ -46,13 +46,13 @@ local function is_free()
 end
 
 local stolen = {}
-if mode == 'steal' then
+if mode == 's' then
   stolen, grants = grants, {}
   record[GRANTS] = grants
 end
 
-if mode == 'steal' or is_free() then
-  local token = math.max((tonumber(head[2]) or 0) + 1, now)
+if mode == 's' or is_free() then
+  local token = math.max(last + 1, now)
   local slot, was_next = -1, false
   if shape == 'p' then
     local taken = {}
@@ -71,19 +71,20 @@ if mode == 'steal' or is_free() then
     token, shape, of, slot, process, label, now, expires, least > 0 and now + least or 0, ends, 0,
     nonce,
   }
-  if next_shape ~= '' then register(next_shape, next_of) end
+  if asked.next_shape ~= 'n' then register(asked.next_shape, asked.next_of) end
   if #line > 0 then
-    settle(key, record)
-    if was_next and record[KEPT] == 0 then tell_later(key, line[1], expires - now) end
+    settle(field, record)
+    if was_next and record[KEPT] == 0 then tell_later(field, line[1], expires - now) end
   end
-  redis.call('HSET', hash, 'last', whole(token), field(key), cmsgpack.pack(record))
+  redis.call('HSET', hash, server, whole(token), field, cmsgpack.pack(record))
   for _, grant in ipairs(stolen) do
-    tell(grant[PROCESS], 'lost ' .. whole(grant[TOKEN]) .. ' ' .. whole(grant[SLOT]) .. ' ' .. key)
+    local claim_text = whole(grant[TOKEN]) .. ' ' .. whole(grant[SLOT]) .. ' ' .. key_of(field)
+    tell(grant[PROCESS], 'lost ' .. claim_text)
   end
   return {1, token, slot}
 end
 
-if mode == 'wait' then register(shape, of) end
+if mode == 'w' then register(shape, of) end
 local first = line[1]
 local is_next = first and record[KEPT] ~= 0 and fits(grants, shape, of)
 local ends
@@ -104,5 +105,5 @@ else
   local who = first or {process, lane, shape, of, now}
   add(who[WHO], '', who[WANTS], who[WANTS_OF], who[FROM], math.max(record[KEPT] - now, 0), 2, 0)
 end
-if settle(key, record) or changed then write(key, record) end
+if settle(field, record) or changed then write(field, record) end
 return answer

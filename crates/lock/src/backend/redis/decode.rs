@@ -1,7 +1,6 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use trine_core::Fence;
 use trine_redis::Value;
 
 use super::place::fence;
@@ -9,6 +8,11 @@ use crate::{Answer, At, Error, HeldKey, Holder, HolderState, Key, Shape, Unavail
 
 /// Reads what a question was answered; `None` if it is none of the answers.
 pub(super) fn answer(name: &str, want: &Want, reply: Value) -> Option<Answer> {
+    if let Some(token) = reply.as_text() {
+        return Some(Answer::Granted(
+            fence(name, want.key.as_str(), None, token.parse().ok()?).ok()?,
+        ));
+    }
     let mut parts = Parts::of(reply)?;
     Some(match parts.number()? {
         0 => {
@@ -117,19 +121,4 @@ impl From<trine_redis::Unavailable> for Unavailable {
             _ => Self::Unreachable,
         }
     }
-}
-
-/// Returns a shape as scripts know it.
-pub(super) fn shape(shape: Option<Shape>) -> (&'static str, u32) {
-    match shape {
-        None => ("", 0),
-        Some(Shape::Write) => ("w", 0),
-        Some(Shape::Read) => ("r", 0),
-        Some(Shape::Permit { of }) => ("p", of.get()),
-    }
-}
-
-/// Returns whole microseconds, of which a fence has no more either.
-pub(super) fn micros(span: Duration) -> u64 {
-    u64::try_from(span.as_micros()).unwrap_or(Fence::MAX_TOKEN).min(Fence::MAX_TOKEN)
 }

@@ -1,8 +1,8 @@
-local found = redis.call('HSCAN', hash, ARGV[6], 'MATCH', ARGV[7], 'COUNT', ARGV[8])
+local found = redis.call('HSCAN', hash, ARGV[3], 'MATCH', ARGV[4], 'COUNT', ARGV[5])
 local keys = {}
 for place = 1, #found[2], 2 do
   local record = read(found[2][place + 1])
-  local held = {string.sub(found[2][place], 3), #record[LINE]}
+  local held = {key_of(found[2][place]), #record[LINE]}
   for _, grant in ipairs(record[GRANTS]) do
     if now < math.max(grant[EXPIRES], grant[LEAST]) then
       held[#held + 1] = {

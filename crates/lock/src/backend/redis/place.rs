@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use trine_core::{BoxError, Fence};
+use trine_core::{BoxError, Claim, Fence};
 
 use crate::Key;
 
@@ -30,11 +30,39 @@ pub(super) fn fence(
     Ok(Fence::new(text, token)?)
 }
 
-/// Returns the key and the slot, -1 for none, of a fence that the locks called
-/// `name` have made.
-pub(super) fn locked<'a>(name: &str, fence: &'a Fence) -> Option<(&'a str, &'a str)> {
+/// Returns the key of a fence that the locks called `name` have made, and the
+/// number if it is of a permit.
+pub(super) fn locked<'a>(name: &str, fence: &'a Fence) -> Option<(&'a str, Option<&'a str>)> {
     let rest = fence.key().strip_prefix(name)?.strip_prefix('/')?;
-    Some(rest.split_once('#').unwrap_or((rest, "-1")))
+    Some(match rest.split_once('#') {
+        Some((key, slot)) => (key, Some(slot)),
+        None => (rest, None),
+    })
+}
+
+/// Returns the field of a key.
+pub(super) fn field(key: &str) -> String {
+    ["k:", key].concat()
+}
+
+/// A claim with its place in a batch, its key, and the number if it is of a
+/// permit.
+pub(super) struct Placed<'a> {
+    pub(super) place: usize,
+    pub(super) claim: &'a Claim,
+    pub(super) key: &'a str,
+    pub(super) slot: Option<&'a str>,
+}
+
+impl Placed<'_> {
+    /// Returns which grant of the key is meant.
+    pub(super) fn text(&self) -> String {
+        let token = self.claim.fence().token();
+        match self.slot {
+            Some(slot) => format!("{token}#{slot}"),
+            None => format!("{token}P"),
+        }
+    }
 }
 
 /// Returns what fields of keys that begin with `prefix` look like.
@@ -122,9 +150,9 @@ mod tests {
     #[test]
     fn a_fence_leads_to_its_key() {
         let fence = fence("l.d", "k", Some(3), 1).unwrap();
-        assert_eq!(locked("l.d", &fence), Some(("k", "3")));
+        assert_eq!(locked("l.d", &fence), Some(("k", Some("3"))));
         assert_eq!(locked("l.x", &fence), None);
         let plain = Fence::new("l.d/a/b", 1).unwrap();
-        assert_eq!(locked("l.d", &plain), Some(("a/b", "-1")));
+        assert_eq!(locked("l.d", &plain), Some(("a/b", None)));
     }
 }

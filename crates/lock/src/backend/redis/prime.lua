@@ -1,3 +1,2 @@
-local head = redis.call('HMGET', hash, 'run', 'until')
-barred_until(head[1], head[2])
+barred_until()
 return 1

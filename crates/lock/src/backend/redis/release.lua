@@ -1,10 +1,9 @@
-local keys = {}
-for at = 6, #ARGV, 3 do keys[#keys + 1] = ARGV[at] end
-local records, answers = open(keys), {}
-for place, key in ipairs(keys) do
-  local at = 3 + place * 3
-  local slot, token = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
-  local entry = records[key]
+local fields = {}
+for at = 1, #ARGV - 1, 2 do fields[#fields + 1] = ARGV[at] end
+local records, answers = open(fields), {}
+for place, field in ipairs(fields) do
+  local token, slot = claimed(ARGV[place * 2])
+  local entry = records[field]
   local grants = entry and entry[1][GRANTS] or {}
   answers[place] = #grants == 0 and 0 or 2
   for index, grant in ipairs(grants) do

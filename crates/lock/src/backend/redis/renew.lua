@@ -1,10 +1,11 @@
-local keys = {}
-for at = 6, #ARGV, 4 do keys[#keys + 1] = ARGV[at] end
-local records, answers = open(keys), {}
-for place, key in ipairs(keys) do
-  local at = 2 + place * 4
-  local slot, token, ttl = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
-  local entry = records[key]
+barred_until()
+local fields = {}
+for at = 3, #ARGV, 3 do fields[#fields + 1] = ARGV[at] end
+local records, answers = open(fields), {}
+for place, field in ipairs(fields) do
+  local token, slot = claimed(ARGV[place * 3 + 1])
+  local ttl = tonumber(ARGV[place * 3 + 2])
+  local entry = records[field]
   answers[place] = 0
   for _, grant in ipairs(entry and entry[1][GRANTS] or {}) do
     if grant[TOKEN] == token and grant[SLOT] == slot and grant[IS_KEPT] == 0 then

@@ -1,6 +1,7 @@
-local key, process, lane, nonce = ARGV[6], ARGV[7], tonumber(ARGV[8]), ARGV[9]
-local records = open({key})
-local entry = records[key]
+barred_until()
+local field, process, lane, nonce = ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
+local records = open({field})
+local entry = records[field]
 if not entry then return 0 end
 local record = entry[1]
 local place = lane >= 0 and place_in(record[LINE], process, lane)
