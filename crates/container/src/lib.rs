@@ -129,6 +129,8 @@
 //! * `cache`: the component `Cache`.
 //! * `lock`: the component `Lock`; on Redis with `redis`, in databases with
 //!   `sqlite` and `mysql`.
+//! * `scheduler`: the component `Scheduler`; in databases with `sqlite` and
+//!   `mysql`.
 //! * `telemetry`: `install_log`, a `tracing` subscriber for servers.
 
 #![forbid(unsafe_code)]
@@ -149,6 +151,8 @@ mod lock;
 mod node;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(feature = "scheduler")]
+mod scheduler;
 mod settings;
 mod signals;
 #[cfg(feature = "telemetry")]
@@ -171,6 +175,8 @@ pub use loader::problem::{ConfigError, Problem};
 pub use lock::Lock;
 #[cfg(feature = "redis")]
 pub use redis::Redis;
+#[cfg(feature = "scheduler")]
+pub use scheduler::Scheduler;
 pub use settings::{Section, Settings};
 pub use signals::signals;
 #[cfg(feature = "telemetry")]

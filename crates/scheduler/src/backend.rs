@@ -224,12 +224,12 @@ pub(crate) fn connect(
     deps: &SchedulerDeps,
     metrics: &Metrics,
 ) -> Result<(Arc<dyn SchedulerBackend>, Effects)> {
-    match config.backend {
+    match &config.backend {
         BackendConfig::Memory {} => {
             let memory = MemoryBackend::open(&deps.name, Arc::clone(&deps.clock));
             Ok((Arc::new(Observed::new(memory, metrics)), Effects::default()))
         }
-        BackendConfig::Database {} => database::connect(deps, metrics),
+        BackendConfig::Database(_) => database::connect(deps, metrics),
     }
 }
 

@@ -62,7 +62,23 @@ pub enum BackendConfig {
     Memory {},
     /// In the database that the service is given, which processes may share.
     /// Needs feature `sqlite` or `mysql`.
-    Database {},
+    Database(DatabaseConfig),
+}
+
+/// Jobs and ticks in a database.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct DatabaseConfig {
+    /// The database service whose global database the host gives to the
+    /// scheduler, which has the tables. Default: `"default"`.
+    pub database: String,
+}
+
+impl Default for DatabaseConfig {
+    fn default() -> Self {
+        Self { database: "default".to_owned() }
+    }
 }
 
 /// Every rule a configuration broke, not only the first.
@@ -96,7 +112,7 @@ impl SchedulerConfig {
     /// given, with the defaults.
     #[must_use]
     pub fn database() -> Self {
-        Self::new(BackendConfig::Database {})
+        Self::new(BackendConfig::Database(DatabaseConfig::default()))
     }
 
     /// Returns the configuration of a scheduler over `backend` with the

@@ -192,7 +192,7 @@ pub use backend::{
 };
 #[cfg(any(feature = "mysql", feature = "sqlite"))]
 pub use backend::{SqlBackend, once_in};
-pub use config::{BackendConfig, ConfigError, SchedulerConfig};
+pub use config::{BackendConfig, ConfigError, DatabaseConfig, SchedulerConfig};
 pub use context::{Cancelled, JobContext};
 pub use cron::CronField;
 pub use date::Date;

@@ -7,12 +7,14 @@ use axum::routing::{delete, get, post, put};
 use trine_axum::ContextLayer;
 use trine_core::Tasks;
 use trine_db_shard::DbService;
+use trine_scheduler::SchedulerService;
 
 use crate::accounts::Accounts;
 use crate::config::StarterConfig;
 use crate::documents::Documents;
 use crate::registration_limit::RegistrationLimit;
 use crate::sessions::Sessions;
+use crate::statistics::Statistics;
 
 use access::AdminDigest;
 use places::Places;
@@ -23,6 +25,7 @@ mod accounts;
 mod admin;
 mod answer;
 mod documents;
+mod jobs;
 mod places;
 mod sessions;
 mod upload;
@@ -44,6 +47,8 @@ pub(crate) struct Api {
     pub(crate) sessions: Sessions,
     pub(crate) documents: Documents,
     pub(crate) db: DbService,
+    pub(crate) scheduler: SchedulerService,
+    pub(crate) statistics: Statistics,
     registrations: RegistrationLimit,
     admin: Option<AdminDigest>,
     request_timeout: Duration,
@@ -58,6 +63,7 @@ impl Api {
         sessions: Sessions,
         documents: Documents,
         db: DbService,
+        (scheduler, statistics): (SchedulerService, Statistics),
         config: &StarterConfig,
         tasks: &Tasks,
     ) -> Self {
@@ -68,6 +74,8 @@ impl Api {
             sessions,
             documents,
             db,
+            scheduler,
+            statistics,
             registrations: RegistrationLimit::new(&config.registration),
             admin: config.admin_token.as_ref().map(AdminDigest::of),
             request_timeout,
@@ -97,7 +105,13 @@ impl Api {
             )
             .route_layer(from_fn_with_state(self.clone(), access::require_session));
         let admin = self.for_admin(
-            Router::new().route("/api/admin/shards/{id}/status", post(admin::set_shard_status)),
+            Router::new()
+                .route("/api/admin/shards/{id}/status", post(admin::set_shard_status))
+                .route("/api/admin/statistics", get(jobs::statistics))
+                .route("/api/admin/jobs", get(jobs::list))
+                .route("/api/admin/jobs/{id}/pause", post(jobs::pause))
+                .route("/api/admin/jobs/{id}/resume", post(jobs::resume))
+                .route("/api/admin/jobs/{id}/trigger", post(jobs::trigger)),
         );
         Router::new()
             .route("/api/accounts", post(accounts::register))

@@ -3,7 +3,8 @@ use std::time::SystemTime;
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
-use trine_db_shard::{DbService, Sql, Timestamp};
+use trine_core::Fence;
+use trine_db_shard::{Database, DbService, ShardId, Sql, Timestamp};
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
@@ -69,14 +70,26 @@ impl Documents {
     /// Stores documents under their names, replacing what has these names; all
     /// or none, in one transaction. Repeating it changes nothing but the time.
     ///
+    /// Who shows a fence stores nothing any more once a newer one was shown to
+    /// the shard.
+    ///
     /// # Errors
     ///
-    /// Fails with the errors of the shard; `OutcomeUnknown` may be repeated.
-    pub(crate) async fn put(&self, account: Uuid, documents: Arc<[NewDocument]>) -> Result<()> {
+    /// Fails with the errors of the shard; `OutcomeUnknown` may be repeated,
+    /// `Fenced` is for good.
+    pub(crate) async fn put(
+        &self,
+        account: Uuid,
+        documents: Arc<[NewDocument]>,
+        fence: Option<&Fence>,
+    ) -> Result<()> {
         let shard = self.db.for_key(account).await?;
         let stored = shard.transaction(|mut tx| {
             let documents = Arc::clone(&documents);
             async move {
+                if let Some(fence) = fence {
+                    tx.guard(fence).await?;
+                }
                 let now = SystemTime::now();
                 for NewDocument { name, text, words } in documents.iter() {
                     let id = name.document_id(account);
@@ -89,6 +102,15 @@ impl Documents {
             }
         });
         Ok(stored.await?)
+    }
+
+    /// Returns the shard that an account's documents are in, to show it a fence.
+    ///
+    /// # Errors
+    ///
+    /// Fails with `Unavailable` if this process cannot use the shard.
+    pub(crate) fn shard(&self, id: ShardId) -> Result<Database> {
+        Ok(self.db.shard(id)?)
     }
 
     /// Returns at most `limit` documents after `after`, in the order of their

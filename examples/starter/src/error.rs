@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use trine_core::{BoxError, ErrorKind, Fault};
 use trine_db_shard as db;
+use uuid::Uuid;
 
 /// What an operation of the starter answers.
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
@@ -22,6 +23,28 @@ pub(crate) enum Error {
     /// There is no such shard.
     #[error("no shard {id}")]
     NoShard { id: u32 },
+    /// There is no such job.
+    #[error("no such job")]
+    NoJob,
+    /// The job is not paused.
+    #[error("the job is not paused")]
+    JobNotPaused,
+    /// The job runs already, or is about to.
+    #[error("the job runs already, since {since}")]
+    JobRuns { since: String },
+    /// Somebody else imports for the account.
+    #[error("the account {account} is being imported to by {holder}")]
+    ImportHeld { account: Uuid, holder: String },
+    /// Somebody else may have begun to import for the account.
+    #[error(
+        "the import of the account {account} has lost its lock and ended: what was stored stays, \
+         and another import may be under way"
+    )]
+    ImportLost {
+        account: Uuid,
+        #[source]
+        cause: BoxError,
+    },
     /// The account does not exist or the password is another one.
     #[error("the e-mail address or the password is wrong")]
     WrongPassword,
@@ -77,6 +100,12 @@ pub(crate) enum Error {
     /// An operation of the cache failed.
     #[error(transparent)]
     Cache(#[from] trine_cache::Error),
+    /// A lock could not be taken or given back.
+    #[error(transparent)]
+    Lock(#[from] trine_lock::Error),
+    /// What is done by itself cannot be.
+    #[error(transparent)]
+    Jobs(trine_scheduler::Error),
 }
 
 /// What is wrong with the token of a call.
@@ -103,8 +132,13 @@ impl Fault for Error {
                 ErrorKind::Invalid
             }
             Self::UploadTimedOut => ErrorKind::Timeout,
-            Self::EmailTaken | Self::TooManySessions => ErrorKind::Conflict,
-            Self::NoDocument | Self::NoShard { .. } => ErrorKind::NotFound,
+            Self::EmailTaken
+            | Self::TooManySessions
+            | Self::JobNotPaused
+            | Self::JobRuns { .. }
+            | Self::ImportHeld { .. }
+            | Self::ImportLost { .. } => ErrorKind::Conflict,
+            Self::NoDocument | Self::NoShard { .. } | Self::NoJob => ErrorKind::NotFound,
             Self::WrongPassword | Self::NoSession(_) | Self::NotAdmin => ErrorKind::Denied,
             Self::TooManyFailures { .. }
             | Self::TooManyRegistrations { .. }
@@ -114,12 +148,16 @@ impl Fault for Error {
             Self::Internal { .. } => ErrorKind::Internal,
             Self::Db(error) => kind_of_backend(error.kind()),
             Self::Cache(error) => kind_of_cache(error.kind()),
+            Self::Lock(error) => kind_of_backend(error.kind()),
+            Self::Jobs(error) => kind_of_backend(error.kind()),
         }
     }
 
     fn is_retryable(&self) -> bool {
         match self {
             Self::Db(error) => error.is_retryable(),
+            Self::Lock(error) => error.is_retryable(),
+            Self::Jobs(error) => error.is_retryable(),
             other => other.kind().is_retryable(),
         }
     }
@@ -129,7 +167,9 @@ impl Fault for Error {
             Self::TooManyFailures { wait } | Self::TooManyRegistrations { wait } => Some(*wait),
             Self::TooManyHashes | Self::NoPlace => Some(Duration::from_secs(1)),
             Self::Db(error) => error.retry_after(),
-            Self::Cache(_) if self.kind() == ErrorKind::Unavailable => Some(Duration::from_secs(1)),
+            Self::Cache(_) | Self::Jobs(_) if self.kind() == ErrorKind::Unavailable => {
+                Some(Duration::from_secs(1))
+            }
             _ => None,
         }
     }
@@ -137,7 +177,11 @@ impl Fault for Error {
     fn public_detail(&self) -> Option<Cow<'_, str>> {
         match self {
             Self::Db(error) => error.public_detail(),
-            Self::Cache(_) | Self::Internal { .. } | Self::NoRandomness { .. } => None,
+            Self::Cache(_)
+            | Self::Lock(_)
+            | Self::Jobs(_)
+            | Self::Internal { .. }
+            | Self::NoRandomness { .. } => None,
             // Written for strangers: they repeat nothing that was stored.
             other => Some(other.to_string().into()),
         }
@@ -150,6 +194,15 @@ impl Fault for Error {
             Self::TooLarge | Self::CutOff | Self::NotText | Self::UploadTimedOut => Some("body"),
             Self::Db(error) => error.field(),
             _ => None,
+        }
+    }
+}
+
+impl From<trine_scheduler::Error> for Error {
+    fn from(error: trine_scheduler::Error) -> Self {
+        match error {
+            trine_scheduler::Error::NotFound { .. } => Self::NoJob,
+            other => Self::Jobs(other),
         }
     }
 }

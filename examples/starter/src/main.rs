@@ -15,6 +15,7 @@ mod documents;
 mod error;
 mod failure;
 mod import;
+mod jobs;
 mod login_limit;
 mod passwords;
 mod random;
@@ -23,6 +24,7 @@ mod schema;
 mod session_key;
 mod sessions;
 mod sources;
+mod statistics;
 mod terminal;
 mod wiring;
 

@@ -1,12 +1,15 @@
 use trine_core::{MigrationScope, MigrationSet, MigrationStep};
 
-/// Returns the tables of the starter: accounts in the global database,
-/// documents in every shard.
-pub(crate) fn migrations() -> [MigrationSet; 2] {
-    [global(), shards()]
+/// Returns the tables of the starter, accounts and statistics in the global
+/// database and documents in every shard, and those of its jobs and locks.
+pub(crate) fn migrations() -> Vec<MigrationSet> {
+    let mut sets = vec![accounts(), shards(), statistics()];
+    sets.extend(trine_lock::migrations());
+    sets.extend(trine_scheduler::migrations());
+    sets
 }
 
-fn global() -> MigrationSet {
+fn accounts() -> MigrationSet {
     MigrationSet::new("starter-accounts", MigrationScope::Global).step(
         MigrationStep::new(1, "accounts")
             .on(
@@ -28,6 +31,30 @@ fn global() -> MigrationSet {
                         password_hash VARCHAR(255) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
                         created_at DATETIME(6) NOT NULL,
                         UNIQUE KEY account_email (email)
+                    ) ENGINE=InnoDB"],
+            ),
+    )
+}
+
+fn statistics() -> MigrationSet {
+    MigrationSet::new("starter-statistics", MigrationScope::Global).step(
+        MigrationStep::new(1, "statistics of days")
+            .on(
+                "sqlite",
+                ["CREATE TABLE statistics (
+                        day INTEGER NOT NULL PRIMARY KEY,
+                        accounts INTEGER NOT NULL,
+                        documents INTEGER NOT NULL,
+                        bytes INTEGER NOT NULL
+                    )"],
+            )
+            .on(
+                "mysql",
+                ["CREATE TABLE statistics (
+                        day DATETIME(6) NOT NULL PRIMARY KEY,
+                        accounts BIGINT UNSIGNED NOT NULL,
+                        documents BIGINT UNSIGNED NOT NULL,
+                        bytes BIGINT UNSIGNED NOT NULL
                     ) ENGINE=InnoDB"],
             ),
     )

@@ -123,8 +123,9 @@ fn warn_of_others(folder: &fs::Metadata, path: &Path) {
 }
 
 /// The settings of the embedded profile that do not depend on its folder: no
-/// waiting for load balancers that are not there, and sessions in memory, of
-/// which none is dropped to make room.
+/// waiting for load balancers that are not there, sessions in memory, of which
+/// none is dropped to make room, and locks in memory, because nobody else has
+/// the folder.
 const EMBEDDED: &str = r#"
 [container]
 drain_delay = "0s"
@@ -132,6 +133,15 @@ drain_delay = "0s"
 filter = "warn"
 [cache]
 backend = { kind = "memory", when_full = "refuse" }
+[lock]
+backend = { kind = "memory" }
+wait = "0s"
+[scheduler]
+backend = { kind = "database" }
+[jobs.cleanup]
+schedule = "daily 03:40; jitter 20m"
+[jobs.statistics]
+schedule = "daily 00:10; jitter 10m"
 [sessions]
 idle = "12h"
 absolute = "12h"

@@ -1,18 +1,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use trine::{Builder, Cache, Configured, Container, Db, Handle, Loader, Section, TelemetryConfig};
+use trine::{
+    Builder, Cache, Configured, Container, Db, Handle, Loader, Lock, Scheduler, Section,
+    TelemetryConfig,
+};
 use trine_cache::SessionsConfig;
 use trine_db_shard::{ConnectionConfig, DbConfig};
+use trine_lock::LockService;
+use trine_scheduler::{Job, SchedulerService};
 
 use crate::accounts::{AccountCache, Accounts};
 use crate::api::Api;
 use crate::config::StarterConfig;
 use crate::documents::Documents;
 use crate::failure::Failure;
+use crate::jobs::{JobsConfig, jobs};
 use crate::passwords::Passwords;
 use crate::schema;
 use crate::sessions::Sessions;
+use crate::statistics::Statistics;
 
 /// What the process consists of, before its configuration is read.
 #[derive(Debug)]
@@ -20,6 +27,7 @@ pub(crate) struct Wiring {
     pub(crate) builder: Builder,
     db: Handle<Db>,
     starter: Section<StarterConfig>,
+    jobs: Section<JobsConfig>,
     sessions: Section<SessionsConfig>,
     telemetry: Section<TelemetryConfig>,
 }
@@ -30,6 +38,7 @@ pub(crate) struct Plan {
     configured: Configured,
     db: Handle<Db>,
     pub(crate) starter: Arc<StarterConfig>,
+    jobs: Arc<JobsConfig>,
     sessions: Arc<SessionsConfig>,
     pub(crate) telemetry: Arc<TelemetryConfig>,
 }
@@ -40,7 +49,10 @@ pub(crate) struct App {
     pub(crate) container: Container,
     pub(crate) accounts: Accounts,
     pub(crate) documents: Documents,
+    pub(crate) locks: LockService,
     pub(crate) api: Api,
+    scheduler: SchedulerService,
+    jobs: Vec<Job>,
 }
 
 impl Wiring {
@@ -49,13 +61,16 @@ impl Wiring {
         let db = schema::migrations().into_iter().fold(Db::new(), Db::with_migrations);
         let db = builder.add(db);
         builder.add(Cache::new());
-        // What the cache of the profile `prod` is on.
+        builder.add(Lock::new());
+        builder.add(Scheduler::new());
+        // What the cache and the locks of the profile `prod` are on.
         #[cfg(feature = "redis")]
         builder.add_if_configured("main", trine::Redis::new());
         let starter = builder.section("starter");
+        let jobs = builder.section("jobs");
         let sessions = builder.section("sessions");
         let telemetry = builder.section("telemetry");
-        Self { builder, db, starter, sessions, telemetry }
+        Self { builder, db, starter, jobs, sessions, telemetry }
     }
 
     /// Reads the configuration.
@@ -66,9 +81,10 @@ impl Wiring {
     pub(crate) fn configure(self, loader: &Loader) -> Result<Plan, Failure> {
         let configured = self.builder.configure(loader)?;
         let starter = configured.section(&self.starter)?;
+        let jobs = configured.section(&self.jobs)?;
         let sessions = configured.section(&self.sessions)?;
         let telemetry = configured.section(&self.telemetry)?;
-        Ok(Plan { configured, db: self.db, starter, sessions, telemetry })
+        Ok(Plan { configured, db: self.db, starter, jobs, sessions, telemetry })
     }
 }
 
@@ -100,8 +116,25 @@ impl Plan {
         let documents = Documents::new(db.clone());
         let sessions =
             Sessions::new(accounts.clone(), passwords, &cache, &self.sessions, &config.login)?;
-        let api = Api::new(accounts.clone(), sessions, documents.clone(), db, &config, tasks);
-        Ok(App { container, accounts, documents, api })
+        let (locks, scheduler) = (container.lock()?, container.scheduler()?);
+        let statistics = Statistics::new(db.clone());
+        let jobs = jobs(&self.jobs, db.global(), &statistics)?;
+        let due = (scheduler.clone(), statistics);
+        let api = Api::new(accounts.clone(), sessions, documents.clone(), db, due, &config, tasks);
+        Ok(App { container, accounts, documents, locks, api, scheduler, jobs })
+    }
+}
+
+impl App {
+    /// Has the jobs done by this process too, from its start on.
+    ///
+    /// # Errors
+    ///
+    /// Never fails before the start.
+    pub(crate) async fn register_jobs(&self) -> Result<(), Failure> {
+        let registered = self.scheduler.register_all(self.jobs.clone()).await;
+        registered.map_err(crate::error::Error::from)?;
+        Ok(())
     }
 }
 

@@ -25,6 +25,8 @@ mod problems;
 mod redis;
 mod rolling;
 mod run;
+#[cfg(all(feature = "scheduler", feature = "sqlite"))]
+mod scheduler;
 mod secrets;
 mod start;
 mod wiring;

@@ -33,7 +33,7 @@ pub(super) async fn store(
     let document_id = name.document_id(account);
     let Upload { text, words, place } = api.uploads.receive(account, request.into_body()).await?;
     let bytes = text.len().try_into().unwrap_or(u64::MAX);
-    api.documents.put(account, [NewDocument { name, text, words }].into()).await?;
+    api.documents.put(account, [NewDocument { name, text, words }].into(), None).await?;
     drop(place);
     Ok(Json(Stored { document_id, bytes, words }))
 }

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 
 use trine_core::Secret;
 
+use crate::error::Error;
 use crate::failure::Failure;
 use crate::import::{DemoAccount, Import, Progress};
 use crate::terminal::say;
@@ -22,10 +23,12 @@ impl ImportJob {
     ///
     /// # Errors
     ///
-    /// Fails if the services do not start, or with the errors of the
-    /// databases.
+    /// Fails if the services do not start, if another import of the account is
+    /// under way or comes between, or with the errors of the databases.
     pub(super) async fn run(&self, app: &App, address: Option<SocketAddr>) -> Result<(), Failure> {
         app.container.start().await?;
+        // What the rest may do without is not waited for there.
+        app.locks.start().await.map_err(Error::from)?;
         let email = DemoAccount::EMAIL;
         let demo = DemoAccount::find_or_make(&app.accounts, |password| {
             say(format_args!("making the account {email}; its password is shown only now"));
@@ -42,7 +45,8 @@ impl ImportJob {
             shard: demo.shard,
         };
         let progress = Progress::on_terminal();
-        let imported = import.run(&app.documents, app.container.tasks(), &progress).await;
+        let imported =
+            import.run(&app.documents, &app.locks, app.container.tasks(), &progress).await;
         progress.finish();
         say(format_args!("{}", imported?).to_string().trim_end());
         if let Some(address) = address {

@@ -32,6 +32,7 @@ pub(super) async fn run(serve: Serve, settings: Settings, plan: Plan) -> Result<
                 Ok(listener) => listener,
                 Err(failure) => return Err(explain(failure, &app, &settings).await),
             };
+            app.register_jobs().await?;
             serve_until(&app, listener, job, signal).await
         }
     }

@@ -104,6 +104,21 @@ impl Client {
         }
     }
 
+    /// Waits until all services are up, and returns what is told of them. A
+    /// machine that holds up the process for a moment makes its scheduler
+    /// degraded for as long.
+    pub(crate) async fn until_up(&self, bound: Duration) -> Value {
+        let start = Instant::now();
+        loop {
+            let health = self.get("/health").await.expect(StatusCode::OK).json;
+            if health["status"] == "up" {
+                return health;
+            }
+            assert!(start.elapsed() < bound, "not up in {bound:?}: {health}");
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     /// Returns every document of the account.
     pub(crate) async fn documents(&self, limit: u32) -> Vec<Value> {
         let (mut documents, mut cursor) = (Vec::new(), String::new());

@@ -80,7 +80,10 @@ mod sqlite {
             .with_setting("starter.login", "failures_per_account = 0")
             .with_setting("db", "max_rows = 0")
             .with_setting("database.global", "raeders = 2")
-            .with_setting("telemetry", "filter = \"trine=loud\"");
+            .with_setting("telemetry", "filter = \"trine=loud\"")
+            .with_setting("jobs.cleanup", "schedule = \"daily 25:00\"")
+            .with_setting("scheduler", "pol = \"1s\"")
+            .with_setting("lock", "ttl = \"1ms\"");
         let (status, said) = home.run(["--listen", "127.0.0.1:0"]).await;
         assert_eq!(status.code(), Some(2), "{said}");
         for expected in [
@@ -91,6 +94,9 @@ mod sqlite {
             "db.max_rows",
             "database.global.raeders",
             "telemetry.filter",
+            "jobs.cleanup.schedule",
+            "scheduler.pol",
+            "lock.ttl",
             "settings.toml",
         ] {
             assert!(said.contains(expected), "{expected}: {said}");
@@ -103,11 +109,17 @@ mod sqlite {
     async fn a_variable_is_checked_like_a_file() {
         let home = Home::sqlite();
         let child = home.command().env("TRINE__STARTER__ADMIN_TOKEN", "short-secret");
-        let child = child.env("TRINE__DB__MAX_ROWSS", "1").spawn().unwrap();
+        let child = child.env("TRINE__DB__MAX_ROWSS", "1");
+        let child = child.env("TRINE__JOBS__STATISTICS__SCHEDULE", "hourly").spawn().unwrap();
         let status = child.wait(BOUND).await.unwrap();
         let said = child.log();
         assert_eq!(status.code(), Some(2), "{said}");
-        for expected in ["starter.admin_token", "TRINE__STARTER__ADMIN_TOKEN", "max_rowss"] {
+        for expected in [
+            "starter.admin_token",
+            "TRINE__STARTER__ADMIN_TOKEN",
+            "max_rowss",
+            "jobs.statistics.schedule",
+        ] {
             assert!(said.contains(expected), "{expected}: {said}");
         }
         assert!(!said.contains("short-secret"), "{said}");
@@ -143,9 +155,19 @@ mod sqlite {
         let (status, said) = home.run(["config", "schema"]).await;
         assert_eq!(status.code(), Some(0), "{said}");
         let schema: serde_json::Value = serde_json::from_str(&said).unwrap();
-        for section in
-            ["starter", "db", "database", "container", "telemetry", "cache", "redis", "sessions"]
-        {
+        for section in [
+            "starter",
+            "db",
+            "database",
+            "container",
+            "telemetry",
+            "cache",
+            "redis",
+            "sessions",
+            "lock",
+            "scheduler",
+            "jobs",
+        ] {
             assert!(!schema["properties"][section].is_null(), "{section}");
         }
         let token = &schema["$defs"]["StarterConfig"]["properties"]["admin_token"];
@@ -161,13 +183,15 @@ mod mariadb {
         let home = Home::with_empty_databases().await;
         let (status, said) = home.run(["--listen", "127.0.0.1:0"]).await;
         assert_eq!(status.code(), Some(1), "{said}");
-        for expected in ["starter-accounts 1", "trine-starter migrate"] {
+        for expected in ["starter-accounts 1", "trine-scheduler 1", "trine-starter migrate"] {
             assert!(said.contains(expected), "{expected}: {said}");
         }
         let (status, said) = home.run(["migrate", "--print"]).await;
         assert_eq!(status.code(), Some(0), "{said}");
         assert!(said.contains("CREATE TABLE account"), "{said}");
-        assert!(said.contains("CREATE TABLE document"), "{said}");
+        for table in ["document", "statistics", "trine_lock", "trine_job", "trine_tick"] {
+            assert!(said.contains(&format!("CREATE TABLE {table} (")), "{table}: {said}");
+        }
     }
 
     #[trine_testkit::test]

@@ -6,6 +6,8 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use trine_core::Secret;
+use trine_db_shard::{Database, DatabaseName, DbConfig, MysqlBackend, MysqlConfig, Tx};
 use trine_testkit::{Child, ChildBuilder, MariaDb, Redis, RedisPersistence, TestDatabase};
 
 use crate::client::Client;
@@ -37,7 +39,9 @@ pub(crate) struct Home {
     folder: TempDir,
     settings: String,
     engine: Engine,
-    _databases: Vec<TestDatabase>,
+    databases: Vec<TestDatabase>,
+    /// The URL and the namespace of what others may ask too.
+    redis: Option<(String, String)>,
 }
 
 impl Home {
@@ -90,7 +94,8 @@ impl Home {
     fn sqlite_and_redis(url: &str, namespace: &str) -> Self {
         let cache = "[cache]\nbackend = { kind = \"redis\" }\n";
         let settings = format!("{}{cache}", sessions_on(url, namespace));
-        Self::with(Engine::SqliteAndRedis, &settings, Vec::new())
+        let home = Self::with(Engine::SqliteAndRedis, &settings, Vec::new());
+        home.and_redis(url, namespace)
     }
 
     /// The first database is the global one, the others are shards.
@@ -101,8 +106,9 @@ impl Home {
         };
         let mut settings: String = names.into_iter().zip(&databases).map(section).collect();
         let server = Redis::shared().await.unwrap();
-        settings += &sessions_on(&server.url(), &server.namespace());
-        Self::with(Engine::MariaDb, &settings, databases)
+        let (url, namespace) = (server.url(), server.namespace());
+        settings += &sessions_on(&url, &namespace);
+        Self::with(Engine::MariaDb, &settings, databases).and_redis(&url, &namespace)
     }
 
     fn with(engine: Engine, databases: &str, held: Vec<TestDatabase>) -> Self {
@@ -112,7 +118,28 @@ impl Home {
              {databases}"
         );
         let folder = TempDir::new().unwrap();
-        Self { folder, settings, engine, _databases: held }
+        Self { folder, settings, engine, databases: held, redis: None }
+    }
+
+    fn and_redis(self, url: &str, namespace: &str) -> Self {
+        Self { redis: Some((url.to_owned(), namespace.to_owned())), ..self }
+    }
+
+    /// Returns the URL and the namespace of its Redis.
+    pub(crate) fn redis(&self) -> (String, String) {
+        self.redis.clone().unwrap()
+    }
+
+    /// Keeps others from changing the rows that `select` locks in one of the
+    /// databases, of which the first is the global one.
+    pub(crate) async fn hold(&self, database: usize, select: &'static str) -> Tx {
+        let name = DatabaseName::Named("held".into());
+        let config = MysqlConfig::new(Secret::new(self.databases[database].url()));
+        let engine = MysqlBackend::open(&name, &config, BOUND).unwrap();
+        let database = Database::with_backend("held", engine, &DbConfig::sqlite(".", 0));
+        let mut tx = database.begin().await.unwrap();
+        tx.execute(select, ()).await.unwrap();
+        tx
     }
 
     /// Tells whether a session outlives the process that made it.

@@ -18,6 +18,7 @@ mod documents;
 mod engines;
 mod home;
 mod import;
+mod jobs;
 mod lifecycle;
 mod load;
 mod sessions;
