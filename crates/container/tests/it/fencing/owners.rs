@@ -60,6 +60,10 @@ impl Owners {
 
     /// Owners whose keys are stolen, and owners whose keys are let go, over one
     /// store that others share.
+    #[cfg_attr(
+        not(all(feature = "lock", feature = "redis")),
+        expect(dead_code, reason = "only tests with servers need it")
+    )]
     pub(crate) async fn shared(count: usize, config: &LockConfig, deps: &LockDeps) -> [Self; 2] {
         let open = || LockService::open(config, deps.clone()).unwrap();
         let processes = || (0..count).map(|_| open()).collect();

@@ -1,9 +1,10 @@
 //! LK-09 and LK-14 with processes: one that holds a key is stopped, or killed.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use std::{env, fs};
 
+use tokio::time::Instant;
 use trine_cache::{CacheConfig, CacheDeps};
 use trine_core::{Fence, Secret};
 use trine_db_shard::DbService;
