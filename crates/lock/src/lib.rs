@@ -63,7 +63,11 @@
 //!   `no_addition_of_two_processes_is_lost`).
 //! * What processes see of a store is what one lock with leases would have
 //!   answered, one call after the other, whatever is late, lost or cut off on the
-//!   way (memory: `every_history_of_the_store_in_memory_is_one_of_a_lock`).
+//!   way (memory: `every_history_of_the_store_in_memory_is_one_of_a_lock`; Redis,
+//!   also when it is killed and comes back with its data:
+//!   `every_history_of_a_redis_is_one_of_a_lock`; SQLite and MariaDB:
+//!   `every_history_of_a_sqlite_is_one_of_a_lock`,
+//!   `every_history_of_a_mariadb_is_one_of_a_lock`).
 //! * A later grant of a key has a higher token, after a release, an expiry or a
 //!   steal, and whatever the wall clock does
 //!   (`tokens_grow_however_a_key_changes_hands`; memory:
@@ -91,7 +95,9 @@
 //!   `permits_of_a_process_that_is_cut_off_come_back_after_their_ttl`; MariaDB:
 //!   `the_key_of_a_killed_process_is_given_on_after_its_ttl`,
 //!   `permits_of_a_killed_process_come_back`; Redis:
-//!   `permits_of_processes_that_die_come_back_after_their_ttl`), except for its least time
+//!   `permits_of_processes_that_die_come_back_after_their_ttl`; package `trine`,
+//!   Redis and MariaDB:
+//!   `the_key_of_a_killed_process_goes_to_the_next_after_its_ttl`), except for its least time
 //!   (`a_key_stays_taken_for_its_least_time`,
 //!   `the_key_of_a_holder_that_died_stays_taken_for_its_least_time`). Nothing
 //!   is held for longer than its most (`a_hold_is_over_after_its_most`).
@@ -151,8 +157,12 @@
 //!   (`a_function_runs_with_its_key`, `a_body_sees_its_own_names_only`).
 //! * Where a new holder has raised its fence, an old one writes nothing more,
 //!   wherever it was stopped (package `trine`, over SQLite, a cache in memory
-//!   and one on Redis: `no_schedule_lets_an_owner_write_whose_lock_expired`,
-//!   `no_schedule_lets_an_owner_write_whose_lock_was_stolen`).
+//!   and one on Redis; locks in memory:
+//!   `no_schedule_lets_an_owner_write_whose_lock_expired`,
+//!   `no_schedule_lets_an_owner_write_whose_lock_was_stolen`; locks on Redis and
+//!   in SQLite: `no_schedule_lets_an_owner_write_whose_lock_became_another_s`;
+//!   processes with locks on Redis and in MariaDB:
+//!   `a_process_that_was_stopped_writes_nothing_once_another_has_raised`).
 //! * One candidate leads at a time, a leader knows when it is over, and another
 //!   takes over (`one_candidate_leads_and_another_takes_over`,
 //!   `a_leader_that_is_lost_leads_no_more`, `a_shutdown_ends_a_candidacy`).

@@ -6,6 +6,7 @@ mod tls;
 use std::fmt;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -34,8 +35,27 @@ const KEEPALIVE_EVERY: Duration = Duration::from_secs(5);
 const KEEPALIVE_TRIES: u32 = 3;
 
 /// What reads and writes a connection; it has to be polled for anything to
-/// happen.
-pub(crate) type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// happen. Once it has ended, it has ended for whoever polls it again: it may
+/// have ended together with an answer, which is all that its poller saw.
+pub(crate) struct Driver(Option<Pin<Box<dyn Future<Output = ()> + Send>>>);
+
+impl Driver {
+    fn new(driver: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(Some(Box::pin(driver)))
+    }
+}
+
+impl Future for Driver {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(driver) = &mut self.0 {
+            ready!(driver.as_mut().poll(cx));
+            self.0 = None;
+        }
+        Poll::Ready(())
+    }
+}
 
 /// A connection that has logged in.
 pub(crate) struct Dialed {
@@ -210,7 +230,7 @@ impl Attempt<'_> {
         let opening = MultiplexedConnection::new_with_config(&settings, stream, config);
         let opened = self.phase("login", opening).await?;
         let (mut connection, driver) = opened.map_err(Reason::of_driver)?;
-        let mut driver: Driver = Box::pin(driver);
+        let mut driver = Driver::new(driver);
         let (credentials, name) = (self.credentials, &self.dialer.name);
         let greeting = login::greet(&mut connection, protocol, credentials, name);
         let greeted = self.phase("login", alongside(&mut driver, greeting)).await?;
@@ -249,7 +269,23 @@ pub(crate) async fn alongside<F: Future>(driver: &mut Driver, work: F) -> Option
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
+    use std::future::{pending, poll_fn};
+
     use super::*;
+
+    /// Who has heard its answer asks again.
+    #[tokio::test]
+    async fn a_connection_that_ends_with_an_answer_has_ended_for_all_that_follows() {
+        let mut driver = Driver::new(async {});
+        let mut is_answered = false;
+        let work = poll_fn(|_| {
+            let was_answered = std::mem::replace(&mut is_answered, true);
+            if was_answered { Poll::Ready(()) } else { Poll::Pending }
+        });
+        assert_eq!(alongside(&mut driver, work).await, Some(()));
+        assert_eq!(alongside(&mut driver, pending::<()>()).await, None);
+        driver.await;
+    }
 
     #[tokio::test]
     async fn the_kernel_notices_a_peer_that_is_gone_while_it_sends() {

@@ -1,9 +1,13 @@
 //! Locks, databases and caches together: what an old owner can still do.
 
 mod owners;
+#[cfg(all(feature = "lock", feature = "mysql", feature = "redis"))]
+mod processes;
 #[cfg(feature = "redis")]
 mod redis;
 mod schedules;
+#[cfg(all(feature = "lock", feature = "redis"))]
+mod shared;
 mod sinks;
 
 use std::time::Duration;

@@ -1,10 +1,10 @@
 //! The suite on SQLite and MariaDB, and what is true of databases only.
 
 mod cut;
-mod mariadb;
+pub(crate) mod mariadb;
 mod processes;
 mod rows;
-mod sqlite;
+pub(crate) mod sqlite;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ fn assert_polled(backend: &dyn LockBackend, is_shared: bool) {
     assert_eq!(backend.capabilities(), expected);
 }
 
-fn store(database: &Database, clock: Arc<dyn Clock>) -> SqlBackend {
+pub(crate) fn store(database: &Database, clock: Arc<dyn Clock>) -> SqlBackend {
     SqlBackend::open(&Fixture::NAME.into(), Fixture::CLAIM_TIMEOUT, clock, database.clone())
 }
 

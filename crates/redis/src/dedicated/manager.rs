@@ -81,7 +81,7 @@ impl managed::Manager for Manager {
         const ENDED: RecycleError<Arc<Refusal>> = RecycleError::Message(Cow::Borrowed("ended"));
         let Dialed { connection: driven, driver, .. } = &mut connection.dialed;
         // Polled once, the driver sees that the server has closed it.
-        if connection.is_busy || driver.as_mut().now_or_never().is_some() {
+        if connection.is_busy || (&mut *driver).now_or_never().is_some() {
             return Err(ENDED);
         }
         let present = self.dialer.credentials();

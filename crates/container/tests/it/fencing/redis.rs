@@ -10,7 +10,7 @@ use super::schedules::Without;
 use super::sinks::CacheSink;
 use super::{assert_sound, schedules};
 
-async fn sink() -> (RedisService, CacheSink) {
+pub(super) async fn sink() -> (RedisService, CacheSink) {
     let server = Redis::shared().await.unwrap();
     let config = RedisConfig::single(server.namespace(), Secret::new(server.url()));
     let redis = RedisService::connect(&config).await.unwrap();

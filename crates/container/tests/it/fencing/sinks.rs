@@ -80,6 +80,26 @@ impl SqlSink {
         }
         (service, Self { db })
     }
+
+    /// Returns the global database of a service on MariaDB, which processes
+    /// share and which has locks too, and the service.
+    #[cfg(all(feature = "lock", feature = "mysql", feature = "redis"))]
+    pub(crate) async fn mariadb(url: &str) -> (DbService, Self) {
+        let config = DbConfig::mysql(trine_core::Secret::new(url), []);
+        let sets = trine_lock::migrations();
+        let report = trine_db_shard::migrate(&config, &sets).await.unwrap();
+        assert!(report.is_complete(), "{report}");
+        let service = DbService::connect(&config).await.unwrap();
+        let db = service.global().clone();
+        let entries = "CREATE TABLE IF NOT EXISTS entry
+            (id INTEGER AUTO_INCREMENT PRIMARY KEY, scope VARCHAR(99), name VARCHAR(99))";
+        let states = "CREATE TABLE IF NOT EXISTS state
+            (scope VARCHAR(99) PRIMARY KEY, what VARCHAR(99))";
+        for table in [entries, states] {
+            db.execute(table, ()).await.unwrap();
+        }
+        (service, Self { db })
+    }
 }
 
 #[async_trait]

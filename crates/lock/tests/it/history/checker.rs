@@ -3,9 +3,9 @@
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
-use std::time::Duration;
 
 use super::model::{Asked, Facts, Operation, Said, State};
+use super::stores::Manners;
 
 /// What became of a search.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,10 +40,10 @@ impl Place {
 }
 
 /// Checks all that was asked of one key.
-pub(crate) fn check(operations: &[Operation], slack: Duration) -> Verdict {
+pub(crate) fn check(operations: &[Operation], manners: Manners) -> Verdict {
     let mut operations = sound_looks(operations);
     operations.sort_by_key(|operation| operation.called.order);
-    let facts = Facts::of(&operations, slack);
+    let facts = Facts::of(&operations, manners);
     let done = vec![0; operations.len() / 64 + 1].into_boxed_slice();
     let mut stack = vec![Place { done, state: State::new() }];
     let mut met = HashSet::new();
@@ -124,6 +124,8 @@ fn report(operations: &[Operation], place: &Place) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use trine_core::Moment;
 
     use super::super::model::Stamp;
@@ -162,12 +164,12 @@ mod tests {
 
     #[track_caller]
     fn assert_good(operations: &[Operation]) {
-        assert_eq!(check(operations, Duration::ZERO), Verdict::Linearizable);
+        assert_eq!(check(operations, Manners::default()), Verdict::Linearizable);
     }
 
     #[track_caller]
     fn assert_bad(operations: &[Operation]) {
-        let verdict = check(operations, Duration::ZERO);
+        let verdict = check(operations, Manners::default());
         assert!(matches!(verdict, Verdict::Wrong(_)), "{verdict:?}");
     }
 
@@ -276,7 +278,8 @@ mod tests {
             operation(ACQUIRE, Said::Granted(6), 390, 390),
         ];
         assert_bad(&early);
-        assert_eq!(check(&early, Duration::from_millis(5)), Verdict::Linearizable);
+        let manners = Manners { slack: Duration::from_millis(5), insists: false };
+        assert_eq!(check(&early, manners), Verdict::Linearizable);
     }
 
     #[test]
@@ -312,6 +315,34 @@ mod tests {
         assert_good(&[first, lost, operation(ACQUIRE, Said::HeldBy(5), 400, 400)]);
         let never = operation(ACQUIRE, Said::HeldBy(5), 400, 400);
         assert_bad(&[first, never]);
+    }
+
+    #[test]
+    fn a_renewal_without_an_answer_prolongs_once() {
+        let first = operation(ACQUIRE, Said::Granted(5), 10, 10);
+        let lost = unanswered(renew(5), 200);
+        let seen = |at| operation(ACQUIRE, Said::HeldBy(5), at, at);
+        // At the latest at 310, when the lease would end.
+        assert_good(&[first, lost, seen(609)]);
+        assert_bad(&[first, lost, seen(610)]);
+        assert_good(&[first, lost, unanswered(renew(5), 400), seen(909)]);
+        assert_bad(&[first, lost, unanswered(renew(5), 610), seen(620)]);
+        let heard = operation(renew(5), Said::Renewed, 300, 300);
+        assert_good(&[first, lost, heard, seen(899)]);
+        assert_bad(&[first, lost, heard, seen(900)]);
+    }
+
+    #[test]
+    fn a_store_that_insists_gives_back_what_nobody_heard_of() {
+        let manners = Manners { insists: true, ..Manners::default() };
+        let (lost, seen) = (unanswered(ACQUIRE, 1), operation(ACQUIRE, Said::HeldBy(6), 50, 51));
+        let next = operation(ACQUIRE, Said::Granted(7), 60, 61);
+        assert_bad(&[lost, seen, next]);
+        assert_eq!(check(&[lost, seen, next], manners), Verdict::Linearizable);
+        // And nothing else.
+        let known = operation(ACQUIRE, Said::Granted(6), 40, 41);
+        let verdict = check(&[lost, known, seen, next], manners);
+        assert!(matches!(verdict, Verdict::Wrong(_)), "{verdict:?}");
     }
 
     #[test]

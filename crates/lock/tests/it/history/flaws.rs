@@ -38,9 +38,9 @@ impl Flawed {
         Self { inner, flaw, rng: Mutex::new(rng), last: AtomicU64::new(0) }
     }
 
-    /// Whether it is time.
-    fn has(&self, flaw: Flaw) -> bool {
-        self.flaw == flaw && self.rng.lock().unwrap().one_in(10)
+    /// Whether it is time: one call in so many.
+    fn has(&self, flaw: Flaw, calls: u64) -> bool {
+        self.flaw == flaw && self.rng.lock().unwrap().one_in(calls)
     }
 
     /// Frees a key, whoever has it.
@@ -71,14 +71,14 @@ impl LockBackend for Flawed {
 
     async fn acquire(&self, call: Call, want: &Want) -> Result<Answer> {
         match self.inner.acquire(call, want).await? {
-            Answer::Held { .. } if self.has(Flaw::GrantsHeld) => {
+            Answer::Held { .. } if self.has(Flaw::GrantsHeld, 10) => {
                 let mut want = want.clone();
                 want.mode = Mode::Steal;
                 self.inner.acquire(call, &want).await
             }
             Answer::Granted(fence) => {
                 let last = self.last.swap(fence.token(), Ordering::Relaxed);
-                if last == 0 || !self.has(Flaw::RepeatsTokens) {
+                if last == 0 || !self.has(Flaw::RepeatsTokens, 10) {
                     return Ok(Answer::Granted(fence));
                 }
                 Ok(Answer::Granted(Fence::new(fence.key(), last).unwrap()))
@@ -94,7 +94,7 @@ impl LockBackend for Flawed {
     async fn release(&self, call: Call, claims: &[Claim]) -> Result<Vec<ReleaseOutcome>> {
         let mut outcomes = self.inner.release(call, claims).await?;
         for (claim, outcome) in claims.iter().zip(&mut outcomes) {
-            if *outcome == ReleaseOutcome::HeldByOther && self.has(Flaw::ReleasesOthers) {
+            if *outcome == ReleaseOutcome::HeldByOther && self.has(Flaw::ReleasesOthers, 2) {
                 self.free(call, claim).await?;
                 *outcome = ReleaseOutcome::Released;
             }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use trine_core::Moment;
 
+use super::stores::Manners;
+
 /// What is asked of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
@@ -108,25 +110,24 @@ pub(crate) struct State {
 /// What is known of a whole history beside its order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Facts {
-    /// By how much the store's times may be beside those of the stamps.
-    pub(crate) slack: Duration,
+    manners: Manners,
     /// Tokens whose grant was answered.
     granted: HashSet<u64>,
     /// Renewals and releases of each token that were not answered.
-    renewals: HashMap<u64, Vec<Stamp>>,
+    renewals: HashMap<u64, Vec<(Stamp, Duration)>>,
     releases: HashMap<u64, Vec<Stamp>>,
 }
 
 impl Facts {
-    pub(crate) fn of(operations: &[Operation], slack: Duration) -> Self {
-        let mut facts = Self { slack, ..Self::default() };
+    pub(crate) fn of(operations: &[Operation], manners: Manners) -> Self {
+        let mut facts = Self { manners, ..Self::default() };
         for Operation { asked, called, answer, .. } in operations {
             match (asked, answer) {
                 (_, Some((Said::Granted(token), _))) => {
                     facts.granted.insert(*token);
                 }
-                (Asked::Renew { token, .. }, None) => {
-                    facts.renewals.entry(*token).or_default().push(*called);
+                (Asked::Renew { token, ttl }, None) => {
+                    facts.renewals.entry(*token).or_default().push((*called, *ttl));
                 }
                 (Asked::Release { token }, None) => {
                     facts.releases.entry(*token).or_default().push(*called);
@@ -135,6 +136,10 @@ impl Facts {
             }
         }
         facts
+    }
+
+    fn slack(&self) -> Duration {
+        self.manners.slack
     }
 }
 
@@ -162,7 +167,7 @@ impl State {
     /// so.
     pub(crate) fn after(self, operation: &Operation, facts: &Facts) -> Option<Self> {
         let (said, stamp) = operation.answer?;
-        let (from, to) = (operation.called.at - facts.slack, stamp.at + facts.slack);
+        let (from, to) = (operation.called.at - facts.slack(), stamp.at + facts.slack());
         let window = Window { from: self.now.max(from), to };
         if window.from > window.to {
             return None;
@@ -181,7 +186,8 @@ impl State {
 
     /// Returns what the key may be after a grant that nobody was told of, of a
     /// call that was made at `called`. How late it was is not known: it counts
-    /// as early as can be where it is to be over, and as late where it is seen.
+    /// as early as can be where it is to be over, and as late where it is seen. A
+    /// store that insists gives it back, nobody knows when.
     pub(crate) fn after_unheard(
         self,
         operation: &Operation,
@@ -190,33 +196,35 @@ impl State {
     ) -> Option<Self> {
         let Asked::Acquire { ttl, is_steal } = operation.asked else { return None };
         let (_, stamp) = before.answer?;
-        let from = self.now.max(operation.called.at - facts.slack);
-        let window = Window { from, to: stamp.at + facts.slack };
+        let called = operation.called.at - facts.slack();
+        let window = Window { from: self.now.max(called), to: stamp.at + facts.slack() };
         if window.from > window.to {
             return None;
         }
         let when = When { window, order: stamp.order, facts };
         let when = if is_steal { when } else { self.free(when)? };
-        let ends = Window { from: operation.called.at - facts.slack + ttl, to: END };
+        let least = if facts.manners.insists { Duration::ZERO } else { ttl };
+        let ends = Window { from: called + least, to: END };
         let hold = Some(Hold { token: None, ends });
         Some(Self { hold, now: when.window.from, ..self })
     }
 
     /// The hold and when it is seen, if there may be one. Renewals without an
-    /// answer may have prolonged it.
+    /// answer may have prolonged it, each once by its ttl while it was held; of
+    /// a store that insists, who knows how often.
     fn held<'a>(self, when: When<'a>) -> Option<(Hold, When<'a>)> {
         let hold = self.hold?;
-        let is_prolonging =
-            |stamp: &Stamp| stamp.order < when.order && stamp.at - when.facts.slack < hold.ends.to;
         let renewals = hold.token.and_then(|token| when.facts.renewals.get(&token));
-        if renewals.is_some_and(|renewals| renewals.iter().any(is_prolonging)) {
-            let ends = Window { to: END, ..hold.ends };
-            return Some((Hold { ends, ..hold }, when));
+        let mut ends = hold.ends.to;
+        for (called, ttl) in renewals.into_iter().flatten() {
+            if called.order < when.order && called.at - when.facts.slack() < ends {
+                ends = if when.facts.manners.insists { END } else { ends + *ttl };
+            }
         }
-        if when.window.from >= hold.ends.to {
+        if when.window.from >= ends {
             return None;
         }
-        Some((hold, when.within(when.window.from, hold.ends.to)?))
+        Some((hold, when.within(when.window.from, ends)?))
     }
 
     /// When it is seen that nobody has the key, if that may be. A release
@@ -226,7 +234,7 @@ impl State {
         let releases = hold.token.and_then(|token| when.facts.releases.get(&token));
         let released = releases.and_then(|releases| {
             let called = releases.iter().filter(|stamp| stamp.order < when.order);
-            called.map(|stamp| stamp.at - when.facts.slack).min()
+            called.map(|stamp| stamp.at - when.facts.slack()).min()
         });
         when.within(released.map_or(hold.ends.from, |at| at.min(hold.ends.from)), END)
     }

@@ -1,6 +1,7 @@
 //! Where the operations of a history are written down.
 
 use std::collections::{BTreeMap, HashSet};
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -19,6 +20,7 @@ pub(crate) struct Log {
     clock: Arc<dyn Clock>,
     order: AtomicU64,
     keys: Mutex<BTreeMap<String, Vec<Operation>>>,
+    troubles: Mutex<Vec<Trouble>>,
     given: Mutex<Given>,
 }
 
@@ -28,6 +30,7 @@ impl Log {
             clock,
             order: AtomicU64::new(0),
             keys: Mutex::default(),
+            troubles: Mutex::default(),
             given: Mutex::default(),
         })
     }
@@ -74,9 +77,59 @@ impl Log {
         self.given.lock().unwrap().twice.clone()
     }
 
-    /// Returns what was asked of each key.
-    pub(crate) fn histories(&self) -> BTreeMap<String, Vec<Operation>> {
-        self.keys.lock().unwrap().clone()
+    /// Writes down that from now on answers of these processes may be lost.
+    pub(crate) fn trouble(&self, processes: Range<usize>) -> TroubleEnd<'_> {
+        let from = self.stamp().order;
+        let mut troubles = self.troubles.lock().unwrap();
+        troubles.push(Trouble { processes, from, to: u64::MAX });
+        TroubleEnd { log: self, index: troubles.len() - 1 }
+    }
+
+    /// Returns what was asked of each key. Of a call that `insists`, and that
+    /// the store may have been asked twice, the first question is another one
+    /// whose answer nobody has heard.
+    pub(crate) fn histories(&self, insists: bool) -> BTreeMap<String, Vec<Operation>> {
+        let mut keys = self.keys.lock().unwrap().clone();
+        let troubles = self.troubles.lock().unwrap();
+        for operations in keys.values_mut().filter(|_| insists) {
+            let is_doubled = |operation: &&Operation| {
+                matches!(operation.asked, Asked::Acquire { .. })
+                    && operation.answer.is_some()
+                    && troubles.iter().any(|trouble| trouble.concerns(operation))
+            };
+            let doubled: Vec<_> = operations.iter().filter(is_doubled).copied().collect();
+            operations.extend(doubled.into_iter().map(|first| Operation { answer: None, ..first }));
+        }
+        keys
+    }
+}
+
+/// When the connections of some processes were not what they should be.
+#[derive(Debug)]
+struct Trouble {
+    processes: Range<usize>,
+    from: u64,
+    to: u64,
+}
+
+impl Trouble {
+    fn concerns(&self, operation: &Operation) -> bool {
+        self.processes.contains(&operation.process)
+            && operation.called.order < self.to
+            && self.from < operation.returned()
+    }
+}
+
+/// The end of a trouble, once it has come.
+pub(crate) struct TroubleEnd<'a> {
+    log: &'a Log,
+    index: usize,
+}
+
+impl TroubleEnd<'_> {
+    pub(crate) fn end(self) {
+        let to = self.log.stamp().order;
+        self.log.troubles.lock().unwrap()[self.index].to = to;
     }
 }
 

@@ -2,8 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use trine_core::{Deadline, LeaseEnd, Secret, Tasks};
-use trine_db_shard::{DatabaseName, DbConfig, MysqlBackend, MysqlConfig};
+use trine_core::{Deadline, LeaseEnd, Tasks};
 use trine_lock::ReleaseOutcome;
 use trine_testkit::{Door, Flow, MariaDb, Proxy, TestDatabase};
 
@@ -23,13 +22,7 @@ impl Behind {
         let proxy = Proxy::to(server.addr()).await.unwrap();
         let near = mariadb::open(&own.url());
         near.migrate_with(&trine_lock::migrations()).await.unwrap();
-        let url = Secret::new(own.url_via(proxy.addr()));
-        let mut mysql = MysqlConfig::new(url.clone());
-        mysql.pool.connect_timeout = Duration::from_secs(1).into();
-        mysql.pool.acquire_timeout = Duration::from_secs(2).into();
-        let name = DatabaseName::Named("far".into());
-        let engine = MysqlBackend::open(&name, &mysql, Duration::from_secs(3)).unwrap();
-        let far = Database::with_backend("far", engine, &DbConfig::mysql(url, []));
+        let far = mariadb::open_far(&own.url_via(proxy.addr()));
         Self { _own: own, proxy, near, far }
     }
 

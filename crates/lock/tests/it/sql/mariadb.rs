@@ -1,6 +1,7 @@
 //! MariaDB, in real time.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use trine_core::{Metrics, Secret, SystemClock};
@@ -12,12 +13,25 @@ use trine_testkit::MariaDb;
 use super::{assert_polled, store};
 
 /// An engine at this address, without tables.
-pub(super) fn open(url: &str) -> Database {
-    let name = DatabaseName::Named("locks".into());
+pub(crate) fn open(url: &str) -> Database {
     let config = DbConfig::mysql(Secret::new(url), []);
     let mysql = MysqlConfig::new(Secret::new(url));
-    let engine = MysqlBackend::open(&name, &mysql, config.query_timeout.get()).unwrap();
-    Database::with_backend("locks", engine, &config)
+    engine(&config, &mysql, config.query_timeout.get())
+}
+
+/// One that waits for nothing long.
+pub(crate) fn open_far(url: &str) -> Database {
+    let config = DbConfig::mysql(Secret::new(url), []);
+    let mut mysql = MysqlConfig::new(Secret::new(url));
+    mysql.pool.connect_timeout = Duration::from_secs(1).into();
+    mysql.pool.acquire_timeout = Duration::from_secs(2).into();
+    engine(&config, &mysql, Duration::from_secs(3))
+}
+
+fn engine(config: &DbConfig, mysql: &MysqlConfig, query_timeout: Duration) -> Database {
+    let name = DatabaseName::Named("locks".into());
+    let engine = MysqlBackend::open(&name, mysql, query_timeout).unwrap();
+    Database::with_backend("locks", engine, config)
 }
 
 /// Checks that run together: their leases are short, and a machine that is busy

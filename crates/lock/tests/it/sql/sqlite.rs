@@ -27,7 +27,7 @@ pub(super) async fn empty() -> (Database, TempDir) {
 }
 
 /// Its clock goes by itself, so that what is asked again is asked in time.
-async fn connect() -> Fixture {
+pub(crate) async fn connect() -> Fixture {
     let (database, folder) = database().await;
     let clock = Arc::new(ManualClock::with_rate(1.0));
     let own = Arc::clone(&clock);
