@@ -112,15 +112,10 @@ impl Audit {
 
     /// Reads who planned, and returns how often each tick was made.
     async fn planning(&mut self, db: &Database) -> HashMap<Name, usize> {
-        type Row = (
-            u64,
-            Option<String>,
-            Option<Timestamp>,
-            Option<String>,
-            Option<Timestamp>,
-            Timestamp,
-        );
-        let text = "SELECT session, job, nominal, process, expires_at, at FROM planning ORDER BY seq";
+        type Row =
+            (u64, Option<String>, Option<Timestamp>, Option<String>, Option<Timestamp>, Timestamp);
+        let text =
+            "SELECT session, job, nominal, process, expires_at, at FROM planning ORDER BY seq";
         let rows: Vec<Row> = db.query(text, ()).await.unwrap();
         let (mut made, mut open) = (HashMap::new(), HashMap::<u64, Vec<Name>>::new());
         let mut last: Option<(String, Timestamp)> = None;
