@@ -36,6 +36,8 @@ struct Fleet {
     joined: usize,
     /// By the clock of the database, after the jobs were registered.
     from: Option<SystemTime>,
+    /// For what is left to be done at the end.
+    patience: Duration,
     folder: TempDir,
     database: TestDatabase,
 }
@@ -62,7 +64,8 @@ impl Fleet {
         audit::prepare(&db).await;
         let store = SqlBackend::open(&"scheduler.default".into(), db);
         let folder = TempDir::new().unwrap();
-        Self { store, task, members: Vec::new(), joined: 0, from: None, folder, database }
+        let (members, joined, from, patience) = (Vec::new(), 0, None, BOUND);
+        Self { store, task, members, joined, from, patience, folder, database }
     }
 
     /// On the server that the tests share.
@@ -148,7 +151,7 @@ impl Fleet {
         let text = "SELECT (SELECT COUNT(*) FROM trine_tick WHERE ended_at IS NULL AND nominal <= ?) \
                     + (SELECT COUNT(*) FROM trine_job WHERE next_at <= ?)";
         let at = Timestamp::from(until);
-        self.until("all that was due is over", async || {
+        self.within(self.patience, "all that was due is over", async || {
             let open: u64 = self.db().query_one(text, (at, at)).await.unwrap();
             open == 0
         })
@@ -156,13 +159,17 @@ impl Fleet {
         Audit::of(self, until).await
     }
 
-    async fn until(&self, what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    async fn until(&self, what: &str, is_so: impl AsyncFnMut() -> bool) {
+        self.within(BOUND, what, is_so).await;
+    }
+
+    async fn within(&self, bound: Duration, what: &str, mut is_so: impl AsyncFnMut() -> bool) {
         let waits = async {
             while !is_so().await {
                 sleep(LOOK).await;
             }
         };
-        if timeout(BOUND, waits).await.is_err() {
+        if timeout(bound, waits).await.is_err() {
             let logs: Vec<_> = self.members.iter().map(|member| member.child.log()).collect();
             panic!("not in time: {what}: {logs:#?}");
         }

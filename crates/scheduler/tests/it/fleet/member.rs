@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 use trine_core::{BoxError, Deadline, Span};
-use trine_db_shard::{Database, Once, Timestamp};
+use trine_db_shard::{Database, Once, Timestamp, TxOptions};
 use trine_scheduler::{
     Job, JobContext, JobId, Overlap, Retries, SchedulerConfig, SchedulerDeps, SchedulerService,
 };
@@ -33,6 +33,7 @@ pub(super) struct Task {
     /// How long a run waits after it.
     pub(super) after: Duration,
     pub(super) lease: Duration,
+    pub(super) planner_lease: Duration,
 }
 
 impl Task {
@@ -42,10 +43,11 @@ impl Task {
             url: String::new(),
             jobs,
             schedule: schedule.to_owned(),
-            effect: Effect::WithItsTick,
+            effect: Effect::Together,
             before,
             after,
             lease: Duration::from_secs(2),
+            planner_lease: Duration::from_secs(3),
         }
     }
 }
@@ -54,11 +56,11 @@ impl Task {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Effect {
     /// In the transaction that completes its tick.
-    WithItsTick,
+    Together,
     /// In a transaction of its own, a moment before its tick is completed: wrong.
-    BeforeItsTick,
+    Before,
     /// In a transaction of its own, a moment after its tick is completed: wrong.
-    AfterItsTick,
+    After,
 }
 
 /// Between the two transactions of a run that has two: most of a second, so that
@@ -107,15 +109,16 @@ impl Worker {
             ctx.fence().token(),
             self.process.get().cloned().unwrap_or_default(),
         );
-        let is_with = self.task.effect == Effect::WithItsTick;
-        if self.task.effect == Effect::BeforeItsTick {
+        let is_with = self.task.effect == Effect::Together;
+        if self.task.effect == Effect::Before {
             self.db.execute(EFFECT, row).await?;
             sleep(MOMENT).await;
             return Ok(());
         }
         let (ctx, effect) = (ctx.clone(), row.clone());
+        let options = TxOptions::default().with_idle_timeout(Duration::from_secs(5));
         self.db
-            .transaction(move |mut tx| {
+            .transaction_with(&options, move |mut tx| {
                 let (ctx, effect) = (ctx.clone(), effect.clone());
                 async move {
                     if is_with {
@@ -138,7 +141,8 @@ impl Worker {
 
 fn config(task: &Task) -> SchedulerConfig {
     let config = SchedulerConfig::database().with_lease(Span::from(task.lease));
-    let mut config = config.with_planner_lease(Span::secs(1)).with_max_running(256);
+    let config = config.with_planner_lease(Span::from(task.planner_lease));
+    let mut config = config.with_max_running(256);
     config.poll = Span::millis(100);
     config.history_runs = 1_000_000;
     config

@@ -9,6 +9,11 @@ use super::*;
 
 const ROUND: Duration = Duration::from_secs(2);
 
+/// Whose planners are followed within a round.
+fn task(jobs: u32) -> Task {
+    Task { planner_lease: Duration::from_secs(1), ..each_second(jobs) }
+}
+
 /// Kills whoever plans in each round, and has another process come for it.
 async fn kill_planners(fleet: &mut Fleet, plan: &mut SoakPlan) {
     for _ in 0..3 {
@@ -28,8 +33,10 @@ async fn kill_planners(fleet: &mut Fleet, plan: &mut SoakPlan) {
 
 async fn every_tick_is_completed_once(jobs: u32) {
     let mut plan = SoakPlan::new("scheduler_planner_kill", 4).unwrap();
-    let mut fleet = Fleet::new(each_second(jobs)).await;
+    let mut fleet = Fleet::new(task(jobs)).await;
     kill_planners(&mut fleet, &mut plan).await;
+    // A machine that cannot keep up has more to catch up the longer that was.
+    fleet.patience += ROUND * u32::try_from(plan.rounds()).unwrap();
     let audit = fleet.audit().await;
     println!("{} planners killed", plan.rounds());
     audit.assert_clean();
@@ -47,18 +54,17 @@ async fn each_tick_is_completed_once_while_planners_are_killed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "long form: cargo xtask soak scheduler_planner_kill"]
 async fn soak_scheduler_planner_kill() {
-    every_tick_is_completed_once(100).await;
+    every_tick_is_completed_once(50).await;
 }
 
 /// What the audit is there to find: effects that are not in the transaction
 /// that completes their tick.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn effects_outside_of_their_ticks_are_found_missing_and_doubled() {
-    for (effect, found) in
-        [(Effect::BeforeItsTick, "with effects"), (Effect::AfterItsTick, "without its effect")]
+    for (effect, found) in [(Effect::Before, "with effects"), (Effect::After, "without its effect")]
     {
         let mut plan = SoakPlan::new("scheduler_planner_kill_flaws", 3).unwrap();
-        let mut fleet = Fleet::new(Task { effect, ..each_second(20) }).await;
+        let mut fleet = Fleet::new(Task { effect, ..task(20) }).await;
         kill_planners(&mut fleet, &mut plan).await;
         let audit = fleet.audit().await;
         println!("{effect:?}: {}", audit.line());
