@@ -225,11 +225,14 @@ pub struct BeginOptions {
     pub isolation: Option<Isolation>,
     /// Whether it only reads: on SQLite it then takes a reader, not the writer.
     pub access: Access,
+    /// Longest time between two statements after which the server rolls it
+    /// back by itself, where it can.
+    pub idle_timeout: Option<Duration>,
 }
 
 impl Default for BeginOptions {
     fn default() -> Self {
-        Self { isolation: None, access: Access::Write }
+        Self { isolation: None, access: Access::Write, idle_timeout: None }
     }
 }
 

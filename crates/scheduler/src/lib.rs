@@ -89,6 +89,7 @@
 //!   (`a_shutdown_returns_although_the_store_does_not`).
 //! * Health goes by progress
 //!   (`a_loop_that_hangs_is_degraded_then_down_although_the_store_answers`,
+//!   `a_planner_that_hangs_is_down_within_two_periods_although_the_server_answers`,
 //!   `ticks_that_nobody_makes_or_takes_are_seen_by_every_process`).
 //! * A hundred thousand idle jobs cost the store no more calls than one
 //!   (`a_hundred_thousand_idle_jobs_cost_the_store_no_more_calls_than_one`).
@@ -134,14 +135,31 @@
 //!   replaced commits nothing (`sqlite_commits_nothing_of_a_replaced_attempt`,
 //!   `mariadb_commits_nothing_of_a_replaced_attempt`).
 //! * A planner that was followed inserts nothing more
-//!   (`a_planner_that_hangs_beyond_its_lease_inserts_nothing`).
+//!   (`a_planner_that_hangs_beyond_its_lease_inserts_nothing`), and no two plan
+//!   at once, whoever is cut off or stopped
+//!   (`a_planner_that_is_cut_off_is_followed_by_one_other`,
+//!   `a_planner_that_is_stopped_beyond_its_lease_makes_nothing_afterwards`). One
+//!   that is stopped in the middle of a step keeps no rows from the others on
+//!   MariaDB (`a_planner_that_is_stopped_in_its_transaction_is_followed`).
+//! * Processes that share a MariaDB complete each tick once, although whoever
+//!   plans is killed (`each_tick_is_completed_once_while_planners_are_killed`,
+//!   `soak_scheduler_planner_kill`), the server is
+//!   (`a_server_that_is_killed_while_jobs_run_loses_and_doubles_nothing`), or
+//!   their wall clocks are minutes off
+//!   (`wall_clocks_that_are_minutes_off_make_nothing_early_or_late`); so does a
+//!   run whose process is stopped or killed
+//!   (`a_run_that_is_stopped_for_less_than_its_lease_is_not_run_again`,
+//!   `a_run_that_is_stopped_for_its_lease_is_run_again_and_its_effect_is_refused`,
+//!   `a_run_that_is_killed_is_run_again_unless_it_is_done`).
 //!
 //! # Not provided
 //!
 //! A stop of code that never waits, and word to a process that is itself
 //! stopped: it may go on with a tick that is another's by then. What ends that
 //! is the transaction that completes the tick, or the
-//! [`Fence`](trine_core::Fence) that it shows to a resource. Order between jobs.
+//! [`Fence`](trine_core::Fence) that it shows to a resource. On MySQL, an end of
+//! the transaction that such a process has open, before it goes on: its rows stay
+//! locked. Order between jobs.
 //! Cron's `@daily`, `L`, `W`, `#` and `?`. Leap seconds. Holidays that move: list
 //! their dates.
 //!

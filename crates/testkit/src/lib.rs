@@ -66,6 +66,7 @@
 )]
 
 mod account;
+mod clock;
 mod docker;
 mod drops;
 mod engine;

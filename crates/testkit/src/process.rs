@@ -14,6 +14,7 @@ use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid,
 };
 
+use crate::clock::ClockShim;
 use crate::error::{Error, Result};
 use crate::scratch::Scratch;
 use crate::user::User;
@@ -34,6 +35,7 @@ pub struct ChildBuilder {
     folder: Option<PathBuf>,
     log: Option<PathBuf>,
     user: Option<User>,
+    ahead: Option<i64>,
     scratch: Option<Arc<Scratch>>,
 }
 
@@ -75,6 +77,15 @@ impl ChildBuilder {
         self
     }
 
+    /// Has its wall clock, and that of what it starts, so many seconds ahead of
+    /// the machine's, behind it if negative; what measures time in other ways
+    /// goes on. Needs a C compiler, `cc`. Default: that of the machine.
+    #[must_use]
+    pub fn clock(mut self, ahead: i64) -> Self {
+        self.ahead = Some(ahead);
+        self
+    }
+
     /// Runs it with the rights of `user` instead of ours.
     pub(crate) fn user(mut self, user: Option<User>) -> Self {
         self.user = user;
@@ -92,7 +103,8 @@ impl ChildBuilder {
     /// # Errors
     ///
     /// Fails with [`Error::Io`] if the program or its log cannot be opened, and
-    /// with [`Error::NoServer`] where there is no `setpriv`.
+    /// with [`Error::NoServer`] where there is no `setpriv`, or no `cc` for a
+    /// clock.
     pub fn spawn(self) -> Result<Child> {
         let (scratch, log) = match self.log {
             Some(log) => (self.scratch, log),
@@ -101,6 +113,15 @@ impl ChildBuilder {
                 let log = scratch.path().join("log");
                 (Some(scratch), log)
             }
+        };
+        let (scratch, clock) = match self.ahead {
+            Some(ahead) => {
+                let scratch = scratch.map_or_else(|| Scratch::new("child").map(Arc::new), Ok)?;
+                let micros = ahead.saturating_mul(1_000_000);
+                let clock = ClockShim::make(scratch.path(), self.user, micros)?;
+                (Some(scratch), Some(clock))
+            }
+            None => (scratch, None),
         };
         let name = self.program.display().to_string();
         let output = File::options()
@@ -114,6 +135,7 @@ impl ChildBuilder {
         command
             .args(self.args)
             .envs(self.variables)
+            .envs(clock.iter().flat_map(ClockShim::variables))
             .stdin(Stdio::null())
             .stdout(output)
             .stderr(errors);
@@ -206,6 +228,7 @@ impl Child {
             folder: None,
             log: None,
             user: None,
+            ahead: None,
             scratch: None,
         }
     }
@@ -242,6 +265,15 @@ impl Child {
     /// Fails with [`Error::NotRunning`] if it has ended.
     pub fn terminate(&self) -> Result<()> {
         self.signal("terminate", Signal::TERM)
+    }
+
+    /// Asks the process to end with SIGINT, as a terminal does, without waiting.
+    ///
+    /// # Errors
+    ///
+    /// Fails with [`Error::NotRunning`] if it has ended.
+    pub fn interrupt(&self) -> Result<()> {
+        self.signal("interrupt", Signal::INT)
     }
 
     /// Stops the process with SIGSTOP and waits until it stands: its

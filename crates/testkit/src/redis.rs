@@ -1,6 +1,5 @@
 mod admin;
 mod builder;
-mod clock;
 mod cluster;
 mod conf;
 mod docker;

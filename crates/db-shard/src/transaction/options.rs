@@ -17,6 +17,12 @@ pub struct TxOptions {
     /// its next step fails with `Timeout`. Default: the `query_timeout`, for
     /// the whole transaction.
     pub timeout: Option<Duration>,
+    /// Longest time between two of its statements, in whole seconds, after which
+    /// the server rolls it back and closes its connection: also if this process
+    /// is stopped, and cannot do so itself. On MariaDB and connections of our
+    /// own; elsewhere it changes nothing. Default: the server's, for ever as a
+    /// rule.
+    pub idle_timeout: Option<Duration>,
     /// How often [`Database::transaction`](crate::Database::transaction) runs
     /// the body again after a deadlock. Default: 3.
     pub deadlock_retries: u32,
@@ -31,6 +37,7 @@ impl Default for TxOptions {
             isolation: None,
             read_only: false,
             timeout: None,
+            idle_timeout: None,
             deadlock_retries: 3,
             ticket: false,
         }
@@ -59,6 +66,13 @@ impl TxOptions {
         self
     }
 
+    /// Sets after how long without a statement the server rolls it back.
+    #[must_use]
+    pub fn with_idle_timeout(mut self, timeout: Duration) -> Self {
+        self.idle_timeout = Some(timeout);
+        self
+    }
+
     /// Sets how often a body is run again after a deadlock.
     #[must_use]
     pub fn with_deadlock_retries(mut self, retries: u32) -> Self {
@@ -78,6 +92,10 @@ impl TxOptions {
     }
 
     pub(super) fn begin(&self) -> BeginOptions {
-        BeginOptions { isolation: self.isolation, access: self.access() }
+        BeginOptions {
+            isolation: self.isolation,
+            access: self.access(),
+            idle_timeout: self.idle_timeout,
+        }
     }
 }

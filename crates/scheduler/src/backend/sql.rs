@@ -36,6 +36,10 @@ pub use once::once_in;
 /// process made meanwhile.
 const RETRIES: u32 = 8;
 
+/// Who is stopped in the middle of a step must not keep its rows from the
+/// others.
+const IDLE: Duration = Duration::from_secs(5);
+
 /// Jobs and ticks in a database: SQLite in this process, MySQL or MariaDB for
 /// many.
 ///
@@ -165,7 +169,8 @@ impl Store {
         // Gaps between rows stay free for others.
         let options = TxOptions::default()
             .with_isolation(Isolation::ReadCommitted)
-            .with_deadlock_retries(RETRIES);
+            .with_deadlock_retries(RETRIES)
+            .with_idle_timeout(IDLE);
         let options = if ticket { options.with_ticket() } else { options };
         self.bounded(call, async {
             let mut retries = 0;

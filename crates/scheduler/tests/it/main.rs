@@ -8,6 +8,7 @@ mod complete;
 mod config;
 mod daylight;
 mod excluded;
+mod fleet;
 mod handles;
 mod jitter;
 mod mariadb;

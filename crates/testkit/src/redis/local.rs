@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::account::Account;
+use crate::clock::ClockShim;
 use crate::error::{Error, Result};
 use crate::port::free_port;
 use crate::process::{Child, find_program};
 use crate::redis::admin::{Admin, Place};
-use crate::redis::clock::ClockShim;
 use crate::redis::conf::{ADMIN, Conf, quoted_path};
 use crate::redis::tls::RedisTls;
 use crate::scratch::Scratch;
@@ -90,7 +90,7 @@ impl LocalServer {
 
     /// Gives the server a wall clock of its own.
     pub(super) fn with_clock(mut self) -> Result<Self> {
-        self.clock = Some(ClockShim::make(self.scratch.path(), self.user)?);
+        self.clock = Some(ClockShim::make(self.scratch.path(), self.user, 0)?);
         Ok(self)
     }
 

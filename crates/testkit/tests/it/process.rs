@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use trine_testkit::{Child, Error, Result};
 
@@ -47,6 +47,29 @@ async fn a_child_ends_by_itself_or_when_told() -> Result<()> {
     child.terminate()?;
     assert_eq!(child.wait(BOUND).await?.code(), Some(3));
     assert!(child.log().contains("told"));
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_child_is_interrupted_as_by_a_terminal() -> Result<()> {
+    let child = shell("trap 'exit 4' INT; echo up; while :; do sleep 0.01; done");
+    child.wait_for_log("up", BOUND).await?;
+    child.interrupt()?;
+    assert_eq!(child.wait(BOUND).await?.code(), Some(4));
+    assert!(matches!(child.interrupt(), Err(Error::NotRunning { .. })));
+    Ok(())
+}
+
+#[trine_testkit::test]
+async fn a_child_has_a_clock_of_its_own() -> Result<()> {
+    for ahead in [600, -600] {
+        let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let child = Child::builder("date").args(["+%s"]).clock(ahead).spawn()?;
+        assert!(child.wait(BOUND).await?.success(), "{}", child.log());
+        let shown: i64 = child.log().trim().parse().unwrap_or_default();
+        let off = shown - i64::try_from(began.as_secs()).unwrap_or_default();
+        assert!((ahead..ahead + 60).contains(&off), "{off} for {ahead}");
+    }
     Ok(())
 }
 

@@ -23,7 +23,7 @@ pub(super) use self::facts::Facts;
 #[cfg(feature = "sqlx-0_9")]
 pub(super) use self::facts::HOST_FACTS;
 pub(super) use self::refusal::Refusal;
-pub(super) use self::server::Server;
+pub(super) use self::server::{Product, Server};
 pub(super) use self::settings::restoring;
 
 /// What the query of a URL may set; the rest belongs to the configuration.

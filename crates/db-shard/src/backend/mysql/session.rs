@@ -47,6 +47,9 @@ pub(super) struct Session {
     /// Must not be used again.
     pub(super) is_broken: bool,
     pub(super) work: Work,
+    /// After how many seconds without a statement the server ends a
+    /// transaction; `None` as it was set up.
+    pub(super) idle_limit: Option<u64>,
     /// A procedure ran, which may have changed the session or left work open.
     has_called: bool,
     /// The text for [`restore`](Self::restore).
@@ -133,6 +136,7 @@ impl Session {
             is_busy: false,
             is_broken: false,
             work: Work::None,
+            idle_limit: None,
             has_called: false,
             restoring,
             generation: 0,

@@ -1,8 +1,10 @@
 use std::any::Any;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 
+use super::connector::Product;
 use super::held::Held;
 use super::session::{Failure, NO_SAVEPOINT, Session, Work};
 use super::translate::{Stake, number};
@@ -42,7 +44,13 @@ impl MysqlTransaction {
         // them.
         let is_set = held.is_own() && isolation == DEFAULT_ISOLATION;
         let text = begin_text(isolation, options.access, is_set);
+        let idle_limit = idle_limit(&held, options.idle_timeout);
+        let text = match idle_limit {
+            limit if limit == held.idle_limit => text,
+            limit => with_idle_limit(limit, text.as_str()),
+        };
         held.command(&name, call, Stake::Nothing, text).await?;
+        held.idle_limit = idle_limit;
         held.work = Work::Open;
         let stake = match options.access {
             Access::Read => Stake::Nothing,
@@ -163,6 +171,19 @@ impl Drop for MysqlTransaction {
         // Its next answer may be somebody else's, that to a rollback too.
         self.held.is_busy |= self.was_lent;
     }
+}
+
+/// Returns the limit that the session gets, where its server knows one and the
+/// session is not the host's.
+fn idle_limit(held: &Held, asked: Option<Duration>) -> Option<u64> {
+    let is_known = held.is_own() && held.server().product == Product::MariaDb;
+    asked.filter(|_| is_known).map(|limit| limit.as_secs().max(1))
+}
+
+fn with_idle_limit(limit: Option<u64>, begin: &str) -> SqlStr {
+    let limit = limit.map_or_else(|| "DEFAULT".to_owned(), |seconds| seconds.to_string());
+    let text = format!("SET SESSION idle_transaction_timeout = {limit}; {begin}");
+    AssertSqlSafe(text).into_sql_str()
 }
 
 fn begin_text(isolation: Isolation, access: Access, is_set: bool) -> SqlStr {
