@@ -19,7 +19,7 @@ use trine_core::{
 use self::health::Stalls;
 use self::meters::Meters;
 pub use self::registration::RegisterOutcome;
-use crate::backend::{Effects, connect};
+use crate::backend::{Effects, connect, database};
 use crate::engine::bell::Bell;
 use crate::engine::runs::Runs;
 use crate::engine::{Engine, Parts};
@@ -97,6 +97,11 @@ impl SchedulerService {
     /// configuration everything counts but `backend`. Its calls are counted if
     /// it is [`Observed`].
     ///
+    /// Runs can be completed in transactions (`JobContext::complete_in`) if the
+    /// backend is capable of [`transactions`](Capabilities::transactions) under
+    /// the name of the dependencies and these have the database that it is kept
+    /// in.
+    ///
     /// # Errors
     ///
     /// As [`open`](Self::open).
@@ -107,8 +112,8 @@ impl SchedulerService {
     ) -> Result<Self> {
         config.validate()?;
         deps.check()?;
-        let store = (backend, Effects::default());
-        Self::assemble(store, config, deps, Metrics::new("scheduler"))
+        let effects = database::effects(&*backend, &deps);
+        Self::assemble((backend, effects), config, deps, Metrics::new("scheduler"))
     }
 
     fn assemble(

@@ -170,6 +170,9 @@ pub struct ClaimedTick {
     pub attempt: u32,
     /// Attempts before it that failed.
     pub failures: u32,
+    /// Whether the attempt just before it is [`Lost`](AttemptEnd::Lost): this one
+    /// takes the tick over.
+    pub was_lost: bool,
     /// What it is held under.
     pub fence: Fence,
 }
@@ -179,6 +182,6 @@ impl ClaimedTick {
     #[must_use]
     pub fn new(job: JobId, nominal: SystemTime, revision: u64, fence: Fence) -> Self {
         let (kind, due) = (TickKind::Planned, nominal);
-        Self { job, nominal, kind, revision, due, attempt: 1, failures: 0, fence }
+        Self { job, nominal, kind, revision, due, attempt: 1, failures: 0, was_lost: false, fence }
     }
 }

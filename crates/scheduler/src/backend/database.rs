@@ -12,6 +12,13 @@ pub(crate) type Given = Option<Database>;
 /// What only a store in a database can do.
 pub(crate) type Effects = Option<SqlBackend>;
 
+/// Returns what a store of the caller's own can do with the database that it is
+/// kept in.
+pub(crate) fn effects(backend: &dyn SchedulerBackend, deps: &SchedulerDeps) -> Effects {
+    let database = deps.database.as_ref().filter(|_| backend.capabilities().transactions)?;
+    Some(SqlBackend::with_clock(&deps.name, database.clone(), Arc::clone(&deps.clock)))
+}
+
 /// Returns the store in the database of the dependencies.
 pub(super) fn connect(
     deps: &SchedulerDeps,

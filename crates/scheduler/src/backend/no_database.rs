@@ -11,6 +11,9 @@ pub(crate) type Given = ();
 /// What only a store in a database can do: nothing.
 pub(crate) type Effects = ();
 
+/// Nothing can be done in a database.
+pub(crate) fn effects(_backend: &dyn SchedulerBackend, _deps: &SchedulerDeps) -> Effects {}
+
 /// Says what is missing.
 pub(super) fn connect(
     _deps: &SchedulerDeps,

@@ -80,6 +80,7 @@ pub async fn a_retry_keeps_its_place(fixture: Fixture) {
     fixture.pass(SHORT).await;
     let held = peer.claim_one().await;
     assert_eq!((held.nominal, held.attempt, held.failures), (first, 2, 1));
+    assert!(!held.was_lost);
     peer.finish(&held, AttemptEnd::TimedOut).await;
     assert_eq!(peer.claim_one().await.nominal, second);
 }

@@ -27,6 +27,7 @@ pub async fn a_lease_that_is_over_is_taken_over(fixture: Fixture) {
         let taken = b.claim_one().await;
         assert_eq!((taken.nominal, taken.due), (lost.nominal, lost.due));
         assert_eq!((taken.attempt, taken.failures), (2, 0));
+        assert!(taken.was_lost && !lost.was_lost);
         assert_eq!(taken.fence.key(), lost.fence.key());
         assert!(taken.fence.token() > lost.fence.token());
         assert!(a.claim(9).await.is_empty());
@@ -218,6 +219,7 @@ pub async fn what_is_handed_over_goes_on_elsewhere_at_once(fixture: Fixture) {
     assert_eq!(a.overview().await.running, 0);
     let next = b.claim_one().await;
     assert_eq!((next.nominal, next.attempt, next.failures), (held.nominal, 2, 0));
+    assert!(!next.was_lost);
     assert_eq!(a.succeed(&held).await, FinishOutcome::Replaced);
     assert_eq!(b.tick("x").await.attempts[0].end, Some(AttemptEnd::HandedOver));
 }

@@ -27,8 +27,9 @@ impl JobContext {
     ///
     /// Fails with `Fenced` if the attempt was replaced; the transaction can only
     /// be rolled back then. Fails with `Invalid` for a transaction on another
-    /// database than that of the scheduler, with `Unsupported` if that has none
-    /// or the job runs in every process, and with the errors of the database.
+    /// database than that of the scheduler, with `Unsupported` if that was given
+    /// none, its ticks are not kept in it or the job runs in every process, and
+    /// with the errors of the database.
     ///
     /// # Example
     ///

@@ -1,4 +1,6 @@
-use std::collections::HashMap;
+use std::borrow::Borrow;
+use std::collections::HashSet;
+use std::hash::{Hash, Hasher};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::job::Work;
@@ -7,10 +9,11 @@ use crate::{Definition, Job, JobId};
 /// The jobs that this process can run.
 #[derive(Default)]
 pub(crate) struct Handlers {
-    of: RwLock<HashMap<JobId, Handler>>,
+    of: RwLock<HashSet<Handler>>,
 }
 
-/// What to run, and how.
+/// What to run, and how: one of each name. A key of its own beside it would take
+/// a third more.
 #[derive(Clone)]
 pub(crate) struct Handler {
     pub(crate) definition: Arc<Definition>,
@@ -23,13 +26,33 @@ impl From<&Job> for Handler {
     }
 }
 
+impl Borrow<JobId> for Handler {
+    fn borrow(&self) -> &JobId {
+        &self.definition.id
+    }
+}
+
+impl Hash for Handler {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.definition.id.hash(state);
+    }
+}
+
+impl PartialEq for Handler {
+    fn eq(&self, other: &Self) -> bool {
+        self.definition.id == other.definition.id
+    }
+}
+
+impl Eq for Handler {}
+
 impl Handlers {
     pub(crate) fn get(&self, job: &JobId) -> Option<Handler> {
         self.read().get(job).cloned()
     }
 
     pub(crate) fn has(&self, job: &JobId) -> bool {
-        self.read().contains_key(job)
+        self.read().contains(job)
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -46,17 +69,13 @@ impl Handlers {
     }
 
     pub(crate) fn definitions(&self) -> Vec<Arc<Definition>> {
-        self.read().values().map(|handler| Arc::clone(&handler.definition)).collect()
+        self.read().iter().map(|handler| Arc::clone(&handler.definition)).collect()
     }
 
     /// Puts the handlers in, and returns those that were there before.
     pub(crate) fn put<'j>(&self, jobs: impl IntoIterator<Item = &'j Job>) -> Vec<Before> {
         let mut of = self.write();
-        let before = |job: &Job| {
-            let id = job.id().clone();
-            let handler = of.insert(id.clone(), job.into());
-            Before { id, handler }
-        };
+        let before = |job: &Job| Before { id: job.id().clone(), handler: of.replace(job.into()) };
         jobs.into_iter().map(before).collect()
     }
 
@@ -65,8 +84,8 @@ impl Handlers {
         let mut of = self.write();
         for Before { id, handler } in before {
             match handler {
-                Some(handler) => of.insert(id, handler),
-                None => of.remove(&id),
+                Some(handler) => of.replace(handler),
+                None => of.take(&id),
             };
         }
     }
@@ -81,11 +100,11 @@ impl Handlers {
         drop(handlers);
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, HashMap<JobId, Handler>> {
+    fn read(&self) -> RwLockReadGuard<'_, HashSet<Handler>> {
         self.of.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, HashMap<JobId, Handler>> {
+    fn write(&self) -> RwLockWriteGuard<'_, HashSet<Handler>> {
         self.of.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

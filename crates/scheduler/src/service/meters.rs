@@ -25,11 +25,11 @@ impl Meters {
         };
         let late = "Time from when a tick was due to when this process had it.";
         let took = "Time from having a tick to the end of its handler.";
-        let taken = "Attempts after one that was lost or handed over.";
+        let taken = "Attempts after one that was lost.";
         Self {
             planned: metrics.counter("planned_total", "Ticks made by this process.", &[]),
             takeovers: metrics.counter("takeovers_total", taken, &[]),
-            lateness: metrics.histogram("lateness_seconds", late, &[]),
+            lateness: metrics.histogram("tick_lateness_seconds", late, &[]),
             duration: metrics.histogram("run_duration_seconds", took, &[]),
             succeeded: runs("succeeded"),
             failed: runs("failed"),
@@ -42,12 +42,11 @@ impl Meters {
 
     /// Counts a tick that was given to this process at `now`, by the store.
     pub(crate) fn claimed(&self, tick: &ClaimedTick, now: SystemTime) {
-        match tick.attempt {
-            0 | 1 => {
-                self.lateness.record(now.duration_since(tick.due).unwrap_or_default());
-            }
-            attempt if attempt > tick.failures.saturating_add(1) => self.takeovers.add(1),
-            _ => {}
+        if tick.attempt <= 1 {
+            self.lateness.record(now.duration_since(tick.due).unwrap_or_default());
+        }
+        if tick.was_lost {
+            self.takeovers.add(1);
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use tokio::sync::Semaphore;
 use tokio::task::yield_now;
-use trine_core::{Claim, Deadline, ManualClock, Renewal, Span};
+use trine_core::{Claim, Deadline, ManualClock, Renewal, Service, Span};
 use trine_scheduler::{
     At, Call, Capabilities, ClaimAnswer, Definition, Error, Finish, FinishOutcome, Job, JobFacts,
     JobId, JobPage, MemoryBackend, Overview, PlanAnswer, Registered, Result, SchedulerBackend,
@@ -99,6 +99,11 @@ impl Process {
 
     pub(crate) async fn facts(&self, job: &str) -> JobFacts {
         self.service.job(job).await.unwrap().unwrap()
+    }
+
+    pub(crate) fn takeovers(&self) -> u64 {
+        let metrics = self.service.metrics();
+        metrics.counter("trine_scheduler_takeovers_total", &[]).unwrap()
     }
 
     pub(crate) async fn shutdown(&self, within: Duration) {

@@ -12,8 +12,8 @@ use super::record::Record;
 use crate::backend::fence_key;
 use crate::planning::{self, PlannedTick};
 use crate::{
-    Attempt, ClaimAnswer, ClaimedTick, Finish, FinishOutcome, Overview, PlanAnswer, TickKind,
-    TickState, TriggerOutcome,
+    Attempt, AttemptEnd, ClaimAnswer, ClaimedTick, Finish, FinishOutcome, Overview, PlanAnswer,
+    TickKind, TickState, TriggerOutcome,
 };
 
 /// Everything that is stored.
@@ -322,5 +322,6 @@ fn give(
     let mut claimed = ClaimedTick::new(job.id().clone(), time(nominal), tick.revision, fence);
     (claimed.kind, claimed.due) = (tick.kind, tick.due());
     (claimed.attempt, claimed.failures) = (number, tick.failures());
+    claimed.was_lost = tick.ends().last() == Some(&AttemptEnd::Lost);
     Ok(claimed)
 }

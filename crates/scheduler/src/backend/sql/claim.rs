@@ -276,7 +276,8 @@ impl Claiming<'_> {
         row: &mut TickRow,
     ) -> Result<(), Failure> {
         let (terms, now) = (&definition.terms, self.now);
-        if row.state()? == TickState::Running {
+        let was_lost = row.state()? == TickState::Running;
+        if was_lost {
             row.end_attempt(&AttemptEnd::Lost, now)?;
             let losses = usize::try_from(row.losses).unwrap_or(usize::MAX);
             let ends = std::iter::repeat_n(&AttemptEnd::Lost, losses);
@@ -296,6 +297,7 @@ impl Claiming<'_> {
             due: time(row.due_at),
             attempt: row.attempts,
             failures: row.failures,
+            was_lost,
             fence: Fence::new(fence, token)?,
         });
         Ok(())

@@ -7,7 +7,8 @@ use tempfile::TempDir;
 use trine_core::{BoxError, Clock, ErrorKind, ManualClock};
 use trine_db_shard::{Database, Once};
 use trine_scheduler::{
-    AttemptEnd, Job, Retries, SchedulerConfig, SchedulerDeps, SchedulerService, TickState,
+    AttemptEnd, Job, Retries, SchedulerConfig, SchedulerDeps, SchedulerService, SqlBackend,
+    TickState,
 };
 
 use crate::sqlite::database;
@@ -103,6 +104,37 @@ async fn a_completion_that_is_rolled_back_is_none() {
     let ends: Vec<_> = tick.attempts.iter().map(|attempt| attempt.end.clone()).collect();
     let failed = AttemptEnd::Failed { error: "rolled back".into() };
     assert_eq!(ends, [Some(failed), Some(AttemptEnd::Succeeded)]);
+}
+
+#[tokio::test]
+async fn a_backend_of_ones_own_in_the_database_completes_runs_with_their_effects() {
+    let folder = TempDir::new().unwrap();
+    let db = database(&folder).await;
+    let works = db.clone();
+    let job = Job::new("pay", "once now").run(move |ctx| {
+        let db = works.clone();
+        async move {
+            db.transaction(|mut tx| {
+                let ctx = ctx.clone();
+                async move {
+                    assert_eq!(ctx.complete_in(&mut tx).await?, Once::First);
+                    Ok::<(), BoxError>(())
+                }
+            })
+            .await?;
+            Err::<(), BoxError>("after its effect".into())
+        }
+    });
+    let clock = Arc::new(ManualClock::new());
+    let of_store: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
+    let deps = SchedulerDeps::default().with_clock(clock.clone()).with_job(job.unwrap());
+    let store = Arc::new(SqlBackend::with_clock(&deps.name, db.clone(), of_store));
+    let deps = deps.with_database(db);
+    let config = SchedulerConfig::memory();
+    let service = SchedulerService::with_backend(store, &config, deps).unwrap();
+    service.start().await.unwrap();
+    let tick = ended(&service, &clock, "pay").await;
+    assert_eq!((tick.state, tick.attempts.len()), (TickState::Succeeded, 1));
 }
 
 #[tokio::test]

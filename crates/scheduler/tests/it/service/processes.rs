@@ -72,6 +72,7 @@ async fn the_run_of_a_dead_process_is_taken_over_within_its_lease_and_a_second()
     let waited = tick.attempts[1].began.duration_since(tick.attempts[0].began).unwrap();
     // The last renewal was up to a third of the lease before the end.
     assert!(waited <= SECOND * (3 + 30 + 1), "{waited:?}");
+    assert_eq!(second.takeovers(), 1);
 }
 
 #[tokio::test]

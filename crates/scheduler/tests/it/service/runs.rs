@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use trine_core::{CallContext, Clock, HealthStatus};
+use trine_core::{CallContext, Clock, HealthStatus, Service};
 use trine_scheduler::{
     AttemptEnd, Cancelled, Error, Job, JobContext, JobState, Retries, TickKind, TickState,
 };
@@ -34,6 +34,17 @@ async fn a_job_runs_at_its_times_and_its_history_says_so() {
         assert_eq!(&*attempt.process, process.service.process());
         assert_eq!(attempt.began, tick.nominal, "not a moment late by the clock of the store");
     }
+}
+
+#[tokio::test]
+async fn how_late_ticks_are_is_not_mixed_with_how_late_timers_are() {
+    let (world, log) = (World::new(), Log::default());
+    let process = world.process(vec![speaks("a", "once now", &log)]).await;
+    let count = |name: &str| {
+        process.service.metrics().histogram(name, &[]).map_or(0, |histogram| histogram.count())
+    };
+    until("timers have fired", || count("trine_scheduler_lateness_seconds") >= 2).await;
+    assert_eq!(count("trine_scheduler_tick_lateness_seconds"), 1);
 }
 
 #[tokio::test]
