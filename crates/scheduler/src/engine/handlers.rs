@@ -95,6 +95,7 @@ impl Handlers {
     }
 
     /// Lets go of all handlers, which may hold the service themselves.
+    #[expect(clippy::mutable_key_type, reason = "found by its name, which nothing changes")]
     pub(crate) fn clear(&self) {
         let handlers = std::mem::take(&mut *self.write());
         drop(handlers);

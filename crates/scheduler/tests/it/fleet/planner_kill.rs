@@ -40,7 +40,8 @@ async fn every_tick_is_completed_once(jobs: u32) {
     let audit = fleet.audit().await;
     println!("{} planners killed", plan.rounds());
     audit.assert_clean();
-    assert!(audit.changes as u64 >= plan.rounds(), "{}", audit.line());
+    // All may be planned by then, so that nobody follows the last one killed.
+    assert!(audit.changes as u64 + 1 >= plan.rounds(), "{}", audit.line());
     if plan.rounds() > 20 {
         assert!(audit.lost > 0, "no run was killed: {}", audit.line());
     }
